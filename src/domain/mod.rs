@@ -1,0 +1,19 @@
+//! What an upload is and what may happen to it. Pure: no async, no I/O, no
+//! clock, no database and no HTTP. Everything here decides; the layers above
+//! carry out.
+
+pub mod checksum;
+pub mod event;
+pub mod ids;
+pub mod plan;
+pub mod ranges;
+pub mod refusal;
+pub mod time;
+pub mod upload;
+
+pub use checksum::{Checksum, ChecksumAlgorithm, Crc64};
+pub use ids::{EventId, FileId, LeaseToken, ObjectKey, Owner, PartNumber, SessionId, UploadId};
+pub use plan::{Geometry, Learning, PartBounds, Plan};
+pub use refusal::Refusal;
+pub use time::Timestamp;
+pub use upload::{Chunk, Failure, File, Lease, Object, Part, Progress, State, Status, Upload};

@@ -1,0 +1,356 @@
+//! How a file is cut into chunks: declared at creation, or learnt from the
+//! first chunks that are recorded.
+
+use crate::domain::refusal::Refusal;
+
+/// What a store can hold, as numbers. Each chunk is one part, so these bound chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartBounds {
+    /// The smallest part, in bytes; the last one of an upload is exempt.
+    pub part_bytes_min: u64,
+    /// The largest part, in bytes.
+    pub part_bytes_max: u64,
+    /// How many parts one object may have.
+    pub parts_max: u32,
+}
+
+impl PartBounds {
+    /// The largest object these parts can make, in bytes.
+    pub const fn object_bytes_max(&self) -> u64 {
+        self.part_bytes_max.saturating_mul(self.parts_max as u64)
+    }
+}
+
+/// A file of `total_bytes` in `count` chunks of `chunk_bytes` each, but for the
+/// last, which holds what is left: `0 < last < 2 × chunk_bytes`, for clients
+/// round the count up or down. A file of no bytes has no chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    chunk_bytes: u64,
+    count: u32,
+    total_bytes: u64,
+}
+
+/// The chunk size that the server picks when the client leaves it open.
+const CHUNK_BYTES_DEFAULT: u64 = 8 << 20;
+/// A size the server picks is a multiple of this, once it must exceed the default.
+const CHUNK_BYTES_STEP: u64 = 1 << 20;
+
+impl Plan {
+    /// The plan of a client that knows its file: the size it gave, and the
+    /// chunk size and the number of chunks where it gave them.
+    pub fn declare(
+        total_bytes: u64,
+        chunk_bytes: Option<u64>,
+        count: Option<u64>,
+        bounds: &PartBounds,
+    ) -> Result<Self, Refusal> {
+        if total_bytes > bounds.object_bytes_max() {
+            return Err(Refusal::FileTooLarge { bytes: Some(total_bytes), bytes_max: bounds.object_bytes_max() });
+        }
+        if total_bytes == 0 {
+            return match count {
+                None | Some(0 | 1) => Ok(Self { chunk_bytes: chunk_bytes.unwrap_or(0), count: 0, total_bytes }),
+                Some(given) => Err(Refusal::TotalChunksOutOfRange { given, expected: Some((0, 1)) }),
+            };
+        }
+        let chunk_bytes = match (chunk_bytes, count) {
+            (Some(bytes), _) => bytes,
+            (None, Some(count)) => Self::size_for_count(total_bytes, count, bounds)?,
+            (None, None) => Self::size_for_total(total_bytes, bounds),
+        };
+        let out_of_range = || Refusal::chunk_size(chunk_bytes, total_bytes, bounds);
+        if chunk_bytes == 0 || chunk_bytes > bounds.part_bytes_max {
+            return Err(out_of_range());
+        }
+        let rounded_up = total_bytes.div_ceil(chunk_bytes);
+        let rounded_down = (total_bytes / chunk_bytes).max(1);
+        let count = count.unwrap_or(rounded_up);
+        if count != rounded_up && count != rounded_down {
+            return Err(Refusal::TotalChunksOutOfRange { given: count, expected: Some((rounded_down, rounded_up)) });
+        }
+        let Some(count) = u32::try_from(count).ok().filter(|&c| c <= bounds.parts_max) else {
+            return Err(out_of_range());
+        };
+        let plan = Self { chunk_bytes, count, total_bytes };
+        let small = count > 1 && chunk_bytes < bounds.part_bytes_min;
+        if small || plan.last_bytes() > bounds.part_bytes_max {
+            return Err(out_of_range());
+        }
+        Ok(plan)
+    }
+
+    /// The plan that was declared or learnt before, as the ledger kept it.
+    /// None when the numbers make no plan.
+    pub fn restore(chunk_bytes: u64, count: u32, total_bytes: u64) -> Option<Self> {
+        let plan = Self { chunk_bytes, count, total_bytes };
+        if count == 0 {
+            return (total_bytes == 0).then_some(plan);
+        }
+        let before_last = chunk_bytes.checked_mul(u64::from(count) - 1)?;
+        let last = total_bytes.checked_sub(before_last)?;
+        (last > 0 && last < chunk_bytes.checked_mul(2)?).then_some(plan)
+    }
+
+    fn size_for_total(total_bytes: u64, bounds: &PartBounds) -> u64 {
+        let fits = total_bytes.div_ceil(u64::from(bounds.parts_max));
+        let wanted =
+            if fits <= CHUNK_BYTES_DEFAULT { CHUNK_BYTES_DEFAULT } else { fits.next_multiple_of(CHUNK_BYTES_STEP) };
+        wanted.clamp(bounds.part_bytes_min, bounds.part_bytes_max)
+    }
+
+    /// The chunk size that cuts a file into as many chunks as the client says.
+    fn size_for_count(total_bytes: u64, count: u64, bounds: &PartBounds) -> Result<u64, Refusal> {
+        let refused = Refusal::TotalChunksOutOfRange { given: count, expected: None };
+        if count == 0 || count > u64::from(bounds.parts_max) {
+            return Err(refused);
+        }
+        let rounded_up = total_bytes.div_ceil(count);
+        let rounded_down = total_bytes / count;
+        if total_bytes.div_ceil(rounded_up) == count {
+            Ok(rounded_up)
+        } else if rounded_down > 0 && total_bytes / rounded_down == count {
+            Ok(rounded_down)
+        } else {
+            Err(refused)
+        }
+    }
+
+    /// Bytes in every chunk but the last.
+    pub const fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
+    /// How many chunks; 0 for a file of no bytes.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Bytes in the whole file.
+    pub const fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Bytes in the last chunk.
+    pub const fn last_bytes(&self) -> u64 {
+        match self.count {
+            0 => 0,
+            count => self.total_bytes - self.chunk_bytes * (count as u64 - 1),
+        }
+    }
+
+    /// Bytes in this chunk, if the plan has it.
+    pub fn bytes_of(&self, index: u32) -> Option<u64> {
+        if index >= self.count {
+            None
+        } else if index + 1 == self.count {
+            Some(self.last_bytes())
+        } else {
+            Some(self.chunk_bytes)
+        }
+    }
+
+    /// Where this chunk begins in the file, if the plan has it.
+    pub fn offset_of(&self, index: u32) -> Option<u64> {
+        (index < self.count).then(|| self.chunk_bytes * u64::from(index))
+    }
+}
+
+/// What is known of how a file is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Geometry {
+    /// All of it.
+    Fixed(Plan),
+    /// The number of chunks, and what the chunks recorded so far have taught.
+    Learning(Learning),
+}
+
+/// A plan of which the number of chunks is known and the rest is learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learning {
+    /// How many chunks; at least 1.
+    pub count: u32,
+    /// Bytes in every chunk but the last, once declared or recorded.
+    pub chunk_bytes: Option<u64>,
+    /// Bytes in the last chunk, once recorded.
+    pub last_bytes: Option<u64>,
+    /// Bytes in the whole file, if declared.
+    pub total_bytes: Option<u64>,
+}
+
+/// What recording a chunk teaches about its upload's plan. The ledger applies
+/// it by compare-and-set, together with the chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lesson {
+    /// Every chunk but the last has this many bytes.
+    ChunkBytes(u64),
+    /// The last chunk has this many bytes.
+    LastBytes(u64),
+}
+
+impl Learning {
+    /// With what is known, the plan if it is complete. None also when the
+    /// numbers contradict each other, which no lesson that was admitted makes.
+    pub fn settled(&self) -> Option<Plan> {
+        let before_last = u64::from(self.count) - 1;
+        let (chunk_bytes, total_bytes) = match (self.chunk_bytes, self.last_bytes, self.total_bytes) {
+            (Some(chunk), _, Some(total)) => (chunk, total),
+            (Some(chunk), Some(last), None) => (chunk, chunk.checked_mul(before_last)?.checked_add(last)?),
+            // One chunk: it is the first and the last.
+            (None, Some(last), _) if self.count == 1 => (last, last),
+            (None, _, _) | (Some(_), None, None) => return None,
+        };
+        Plan::restore(chunk_bytes, self.count, total_bytes)
+    }
+
+    /// Whether a chunk of this many bytes at this index can be part of the
+    /// plan, and what recording it would teach.
+    pub fn admit(&self, index: u32, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
+        if index >= self.count {
+            return Err(Refusal::ChunkIndexOutOfRange { index: u64::from(index), count: self.count });
+        }
+        if index + 1 == self.count { self.admit_last(bytes, bounds) } else { self.admit_regular(bytes, bounds) }
+    }
+
+    fn admit_last(&self, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
+        // A single empty chunk is an empty file; otherwise a chunk has bytes.
+        let empty = bytes == 0 && self.count > 1;
+        if empty || bytes > bounds.part_bytes_max {
+            return Err(Refusal::chunk_size(bytes, 0, bounds));
+        }
+        if let Some(known) = self.last_bytes.filter(|&known| known != bytes) {
+            return Err(Refusal::ChunkSizeMismatch { expected: known, got: Some(bytes) });
+        }
+        if self.chunk_bytes.is_some_and(|chunk| self.count > 1 && bytes >= chunk.saturating_mul(2)) {
+            return Err(Refusal::conflict("the last chunk must be smaller than two regular chunks"));
+        }
+        if let Some(total) = self.total_bytes {
+            let before_last = total.checked_sub(bytes);
+            let fits = before_last.is_some_and(|b| match u64::from(self.count) - 1 {
+                0 => b == 0,
+                others => b % others == 0 && bytes < (b / others).saturating_mul(2),
+            });
+            if !fits {
+                return Err(Refusal::conflict("the last chunk does not fit the declared fileSize and totalChunks"));
+            }
+        }
+        Ok(Lesson::LastBytes(bytes))
+    }
+
+    fn admit_regular(&self, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
+        if let Some(known) = self.chunk_bytes.filter(|&known| known != bytes) {
+            return Err(Refusal::ChunkSizeMismatch { expected: known, got: Some(bytes) });
+        }
+        if bytes == 0 || bytes < bounds.part_bytes_min || bytes > bounds.part_bytes_max {
+            return Err(Refusal::chunk_size(bytes, 0, bounds));
+        }
+        if self.last_bytes.is_some_and(|last| last >= bytes.saturating_mul(2)) {
+            return Err(Refusal::conflict("the last chunk, which came first, is as large as two of these"));
+        }
+        let settled = Self { chunk_bytes: Some(bytes), ..*self };
+        if self.total_bytes.is_some() && settled.settled().is_none() {
+            return Err(Refusal::conflict("chunks of this size do not make the declared fileSize and totalChunks"));
+        }
+        Ok(Lesson::ChunkBytes(bytes))
+    }
+}
+
+impl Geometry {
+    /// The geometry of a form that declares the number of chunks and perhaps more.
+    pub fn from_form(
+        count: u64,
+        chunk_bytes: Option<u64>,
+        total_bytes: Option<u64>,
+        bounds: &PartBounds,
+    ) -> Result<Self, Refusal> {
+        let parts = u32::try_from(count).ok().filter(|&c| c <= bounds.parts_max);
+        let Some(parts) = parts else {
+            return Err(Refusal::TotalChunksOutOfRange {
+                given: count,
+                expected: Some((1, u64::from(bounds.parts_max))),
+            });
+        };
+        if let (Some(chunk), Some(total)) = (chunk_bytes, total_bytes) {
+            return Plan::declare(total, Some(chunk), Some(count), bounds).map(Self::Fixed);
+        }
+        if parts == 0 || total_bytes == Some(0) {
+            return Plan::declare(0, chunk_bytes, Some(count), bounds).map(Self::Fixed);
+        }
+        if let Some(chunk) =
+            chunk_bytes.filter(|&c| parts > 1 && (c == 0 || c < bounds.part_bytes_min || c > bounds.part_bytes_max))
+        {
+            return Err(Refusal::chunk_size(chunk, 0, bounds));
+        }
+        let learning = Learning { count: parts, chunk_bytes, last_bytes: None, total_bytes };
+        // One chunk of a declared size leaves nothing to learn.
+        if let (1, Some(total)) = (parts, total_bytes) {
+            return Plan::declare(total, Some(total), Some(1), bounds).map(Self::Fixed);
+        }
+        Ok(Self::Learning(learning))
+    }
+
+    /// From the ledger's columns. None when they contradict each other.
+    pub fn restore(
+        count: u32,
+        chunk_bytes: Option<u64>,
+        last_bytes: Option<u64>,
+        total_bytes: Option<u64>,
+    ) -> Option<Self> {
+        if count == 0 {
+            return Plan::restore(chunk_bytes.unwrap_or(0), 0, total_bytes?).map(Self::Fixed);
+        }
+        let learning = Learning { count, chunk_bytes, last_bytes, total_bytes };
+        Some(learning.settled().map_or(Self::Learning(learning), Self::Fixed))
+    }
+
+    /// How many chunks.
+    pub const fn count(&self) -> u32 {
+        match self {
+            Self::Fixed(plan) => plan.count(),
+            Self::Learning(learning) => learning.count,
+        }
+    }
+
+    /// Bytes in every chunk but the last, if known.
+    pub const fn chunk_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(plan) => Some(plan.chunk_bytes()),
+            Self::Learning(learning) => learning.chunk_bytes,
+        }
+    }
+
+    /// Bytes in the whole file, if known.
+    pub const fn total_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(plan) => Some(plan.total_bytes()),
+            Self::Learning(learning) => learning.total_bytes,
+        }
+    }
+
+    /// Bytes in the last chunk, if known.
+    pub const fn last_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(plan) => Some(plan.last_bytes()),
+            Self::Learning(learning) => learning.last_bytes,
+        }
+    }
+
+    /// The complete plan, if it is known.
+    pub const fn plan(&self) -> Option<&Plan> {
+        match self {
+            Self::Fixed(plan) => Some(plan),
+            Self::Learning(_) => None,
+        }
+    }
+
+    /// Where this chunk begins in the file, if that is known yet.
+    pub fn offset_of(&self, index: u32) -> Option<u64> {
+        if index >= self.count() {
+            return None;
+        }
+        match self.chunk_bytes() {
+            Some(chunk) => chunk.checked_mul(u64::from(index)),
+            None => None,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! An upload, its chunks and parts, and the file it becomes.
+
+use std::collections::BTreeMap;
+
+use crate::domain::checksum::{Checksum, Crc64};
+use crate::domain::ids::{FileId, LeaseToken, ObjectKey, Owner, PartNumber, SessionId, UploadId};
+use crate::domain::plan::Geometry;
+use crate::domain::time::Timestamp;
+
+/// One upload, as the ledger knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The ledger's own id.
+    pub id: UploadId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The client's id, unique within its owner.
+    pub file_id: FileId,
+    /// The user's file name: data, never a path.
+    pub file_name: String,
+    /// MIME type, if the client said one.
+    pub content_type: Option<String>,
+    /// The client's own pairs, handed back in answers and events.
+    pub metadata: BTreeMap<String, String>,
+    /// How the file is cut.
+    pub geometry: Geometry,
+    /// The checksum of the whole file that the client declared.
+    pub checksum: Option<Checksum>,
+    /// Whether the last chunk starts the merge.
+    pub auto_complete: bool,
+    /// Where the object will lie; chosen once, at creation.
+    pub key: ObjectKey,
+    /// What is happening to it.
+    pub state: State,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed, chunks aside.
+    pub updated_at: Timestamp,
+    /// When it is given up if no chunk comes.
+    pub expires_at: Timestamp,
+}
+
+/// The state of an upload, with what only that state has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Takes chunks.
+    Open {
+        /// The store's multipart upload, once the first chunk has begun it.
+        session: Option<SessionId>,
+    },
+    /// Somebody is merging it.
+    Completing {
+        /// The store's multipart upload; none for a file of no bytes.
+        session: Option<SessionId>,
+        /// Who, and until when.
+        lease: Lease,
+    },
+    /// Its object exists, and never changes again.
+    Completed {
+        /// The object's identity.
+        object: Object,
+    },
+    /// It cannot become a file.
+    Failed {
+        /// Why not.
+        failure: Failure,
+    },
+    /// The client gave it up.
+    Aborted,
+    /// No chunk came for `upload.expires_after`.
+    Expired,
+}
+
+/// The right to merge one upload, for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Names this lease and no other: every write under it is conditional on it.
+    pub token: LeaseToken,
+}
+
+/// A completed object's identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The store's ETag, without quotes.
+    pub etag: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// CRC-64/XZ of the whole.
+    pub crc64: Crc64,
+    /// When it was completed.
+    pub completed_at: Timestamp,
+}
+
+/// Why an upload cannot become a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The store no longer knows the multipart upload, nor the object.
+    UploadLost,
+    /// The bytes are not those that were declared or acknowledged.
+    IntegrityFailed,
+}
+
+impl Failure {
+    /// The stable code in answers, events and the ledger.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::UploadLost => "upload_lost",
+            Self::IntegrityFailed => "integrity_failed",
+        }
+    }
+
+    /// Reads the code.
+    pub fn parse(code: &str) -> Option<Self> {
+        [Self::UploadLost, Self::IntegrityFailed].into_iter().find(|f| f.code() == code)
+    }
+}
+
+/// The state's name alone, as clients, the ledger and filters say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// `State::Open`.
+    Uploading,
+    /// `State::Completing`.
+    Completing,
+    /// `State::Completed`.
+    Completed,
+    /// `State::Failed`.
+    Failed,
+    /// `State::Aborted`.
+    Aborted,
+    /// `State::Expired`.
+    Expired,
+}
+
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Uploading, Self::Completing, Self::Completed, Self::Failed, Self::Aborted, Self::Expired];
+
+    /// The name in JSON, filters and the ledger.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Completing => "completing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Aborted => "aborted",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Reads the name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.name() == name)
+    }
+}
+
+impl State {
+    /// The state's name.
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Open { .. } => Status::Uploading,
+            Self::Completing { .. } => Status::Completing,
+            Self::Completed { .. } => Status::Completed,
+            Self::Failed { .. } => Status::Failed,
+            Self::Aborted => Status::Aborted,
+            Self::Expired => Status::Expired,
+        }
+    }
+}
+
+impl Upload {
+    /// The multipart upload that chunks go into, while there is one.
+    pub const fn session(&self) -> Option<&SessionId> {
+        match &self.state {
+            State::Open { session } | State::Completing { session, .. } => session.as_ref(),
+            State::Completed { .. } | State::Failed { .. } | State::Aborted | State::Expired => None,
+        }
+    }
+}
+
+/// A chunk that was acknowledged to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// From 0.
+    pub index: u32,
+    /// Its length.
+    pub bytes: u64,
+    /// Its checksum, computed by us while it passed.
+    pub crc64: Crc64,
+    /// The store's ETag of the part that is this chunk.
+    pub etag: String,
+}
+
+/// A part that an upload's object is made of, as the ledger knows it or as the
+/// store lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// 1–10 000.
+    pub number: PartNumber,
+    /// Its length.
+    pub bytes: u64,
+    /// The store's ETag, without quotes.
+    pub etag: String,
+    /// Its CRC-64/XZ. The ledger always knows it; a store that does not list
+    /// it proves its parts by their ETags.
+    pub crc64: Option<Crc64>,
+}
+
+/// How much of an upload is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Recorded chunks.
+    pub chunks: u32,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// A file that is there: a completed upload, or one that came in one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// The ledger's own id: that of the upload it comes from.
+    pub id: UploadId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The client's id, unique within its owner.
+    pub file_id: FileId,
+    /// The user's file name: data, never a path.
+    pub file_name: String,
+    /// MIME type, if the client said one.
+    pub content_type: Option<String>,
+    /// The client's own pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Where its bytes lie.
+    pub key: ObjectKey,
+    /// Their identity.
+    pub object: Object,
+    /// A digest that the client declared, and whether we verified it: the
+    /// server must have seen the bytes in order.
+    pub declared: Option<(Checksum, bool)>,
+}

@@ -1,0 +1,7 @@
+//! chunkgate: a resumable chunked-upload HTTP gateway.
+
+pub mod clock;
+pub mod domain;
+pub mod ledger;
+pub mod store;
+pub mod units;

@@ -1,0 +1,86 @@
+//! `store.*`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::oss::OssConfig;
+use crate::units;
+
+/// Which store, and how patiently it is spoken to.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Which of them.
+    pub kind: StoreKind,
+    /// The local folder.
+    pub file: FileConfig,
+    /// Aliyun OSS.
+    pub oss: OssConfig,
+    /// For name look-up, TCP and TLS together.
+    #[serde(with = "units::duration")]
+    pub connect_timeout: Duration,
+    /// From the last byte of a request to the first of its answer.
+    #[serde(with = "units::duration")]
+    pub first_byte_timeout: Duration,
+    /// How long the store may leave bytes unread or an answer unfinished.
+    /// Waiting for a slow client does not count.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// Attempts of a call that can be repeated.
+    pub retries: u32,
+    /// Connections kept.
+    pub pool: PoolConfig,
+}
+
+/// The stores there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A local folder, for one gateway.
+    #[default]
+    File,
+    /// Aliyun OSS, or what speaks its dialect.
+    Oss,
+}
+
+/// `store.file.*`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileConfig {
+    /// The folder; none is `{data_dir}/objects`.
+    pub dir: Option<PathBuf>,
+}
+
+/// `store.pool.*`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// Idle connections kept.
+    pub max_idle: usize,
+    /// How long one is kept.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::default(),
+            file: FileConfig::default(),
+            oss: OssConfig::default(),
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            retries: 3,
+            pool: PoolConfig::default(),
+        }
+    }
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self { max_idle: 100, idle_timeout: Duration::from_secs(90) }
+    }
+}

@@ -1,0 +1,205 @@
+//! The object stores, behind one trait. A store states numbers, not flags:
+//! what it cannot do is an error, never a silent no-op, and every store runs
+//! the one suite in `conformance`.
+
+pub mod config;
+pub mod conformance;
+pub mod error;
+pub mod faulty;
+pub mod file;
+pub mod memory;
+pub mod oss;
+
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+
+use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId};
+
+pub use config::{FileConfig, PoolConfig, StoreConfig, StoreKind};
+pub use error::{BodyBroken, StoreError};
+
+/// The bytes of a part or an object on their way into a store. They end with
+/// `Ok` only after all announced bytes passed and were verified; an error
+/// means that they never will be, and the store must drop what it has.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, BodyBroken>> + Send>>;
+
+/// The bytes of an object on their way out of a store.
+pub type ObjectStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
+
+/// What proves that a part in the store is the part that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The store computes CRC-64/XZ of each part and of the whole.
+    Crc64Xz,
+    /// The part's ETag is its MD5.
+    Md5Etag,
+    /// Only the size: by explicit permission of the operator.
+    SizeOnly,
+}
+
+/// What a store can hold and how it proves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sizes and number of parts.
+    pub parts: PartBounds,
+    /// The largest object in one `put`, in bytes.
+    pub put_bytes_max: u64,
+    /// The largest object there can be, in bytes.
+    pub object_bytes_max: u64,
+    /// What a part carries as proof.
+    pub proof: Proof,
+}
+
+/// What a multipart upload is begun with.
+#[derive(Clone, Debug)]
+pub struct Begin<'a> {
+    /// Where the object will lie.
+    pub key: &'a ObjectKey,
+    /// MIME type of the object.
+    pub content_type: Option<&'a str>,
+    /// The plan if it is declared: a store that writes in place preallocates
+    /// by it. None while it is still to be learnt.
+    pub plan: Option<&'a Plan>,
+}
+
+/// A multipart upload in the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Where the object will lie.
+    pub key: &'a ObjectKey,
+    /// The store's name for the multipart upload.
+    pub session: &'a SessionId,
+}
+
+/// One part on its way in. For parts of a declared plan the store finds the
+/// offset itself, from what `begin` was told.
+pub struct NewPart {
+    /// Its number.
+    pub number: PartNumber,
+    /// Exactly how many bytes `body` brings.
+    pub bytes: u64,
+    /// The bytes.
+    pub body: Body,
+}
+
+impl fmt::Debug for NewPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewPart").field("number", &self.number).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// What the store said of a part it has taken durably.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Without quotes.
+    pub etag: String,
+    /// Where the store computes it. The caller compares it with its own.
+    pub crc64: Option<Crc64>,
+}
+
+/// What the store says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    /// Bytes.
+    pub bytes: u64,
+    /// Without quotes.
+    pub etag: String,
+    /// Where the store keeps it.
+    pub crc64: Option<Crc64>,
+    /// MIME type, where the store keeps it.
+    pub content_type: Option<String>,
+}
+
+/// An object, or a range of it, being read.
+pub struct Reading {
+    /// The whole object's properties.
+    pub object: StoredObject,
+    /// Exactly the bytes asked for.
+    pub stream: ObjectStream,
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+/// A multipart upload that the store lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedUpload {
+    /// Its object's key, as the store says it: it may be another deployment's.
+    pub key: String,
+    /// The store's name for it.
+    pub session: SessionId,
+}
+
+/// An object store with multipart uploads.
+///
+/// A call that returns an error has either done nothing or done all of what
+/// it was asked for, and the caller cannot know which: that is what
+/// `list_parts` and `head` are for.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// `file`, `oss`, `memory`: for logs and metrics.
+    fn kind(&self) -> &'static str;
+
+    /// Where objects end up, for people and events: the bucket, or the folder's name.
+    fn bucket(&self) -> &str;
+
+    /// What it can hold.
+    fn limits(&self) -> Limits;
+
+    /// Begins a multipart upload. Each call begins another one.
+    async fn begin(&self, begin: Begin<'_>) -> Result<SessionId, StoreError>;
+
+    /// Puts one part, durably, over one of the same number if there is any.
+    /// When `part.body` breaks, nothing becomes a part and the error is
+    /// `StoreError::Body`.
+    async fn put_part(&self, target: Target<'_>, part: NewPart) -> Result<StoredPart, StoreError>;
+
+    /// All parts, in ascending order. `NoSuchUpload` when there is none.
+    async fn list_parts(&self, target: Target<'_>) -> Result<Vec<Part>, StoreError>;
+
+    /// Joins exactly these parts, ascending and gapless, into the object, and
+    /// forgets the multipart upload. An object of that key is replaced.
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError>;
+
+    /// Drops the multipart upload and its parts. Also `Ok` when there is none.
+    async fn abort(&self, target: Target<'_>) -> Result<(), StoreError>;
+
+    /// Puts a small object in one request, durably, replacing one of that key.
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        content_type: Option<&str>,
+        bytes: u64,
+        body: Body,
+    ) -> Result<StoredObject, StoreError>;
+
+    /// The object's properties; `None` when there is no such object.
+    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError>;
+
+    /// The object's bytes, or those of a range that lies within it.
+    /// `NoSuchObject` when there is none.
+    async fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Reading, StoreError>;
+
+    /// Removes the object. Also `Ok` when there is none.
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
+
+    /// All multipart uploads whose key begins with `prefix`.
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError>;
+
+    /// Whether it can be used right now, and if not, why: for `/healthz`.
+    async fn check(&self) -> Result<(), StoreError>;
+}
+
+/// A body of bytes that are all here already.
+pub fn body_of(bytes: impl Into<Bytes>) -> Body {
+    let bytes = bytes.into();
+    Box::pin(futures_util::stream::iter((!bytes.is_empty()).then_some(Ok(bytes))))
+}

@@ -1,0 +1,5 @@
+//! Aliyun OSS.
+
+pub mod config;
+
+pub use config::{OssConfig, SignatureVersion};
