@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod domain;
 pub mod ledger;
+pub mod serve;
 pub mod store;
 pub mod units;
