@@ -2,6 +2,9 @@
 
 pub mod clock;
 pub mod domain;
+pub mod engine;
+pub mod http;
 pub mod ledger;
+pub mod notify;
 pub mod store;
 pub mod units;
