@@ -55,6 +55,7 @@ impl LedgerError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx's enum is open, and the rest of it are mistakes of ours")]
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
         let text = error.to_string();
@@ -75,7 +76,6 @@ impl From<sqlx::Error> for LedgerError {
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::BeginFailed => Self::Unavailable(text),
-            // sqlx's enum is open, and the rest of it are mistakes of ours.
             _ => Self::Refused(text),
         }
     }

@@ -9,6 +9,7 @@ use crate::ledger::{End, Ledger, rows, size, uploads};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once per request and taken apart at once")]
 pub enum FileCreation {
     /// It is recorded.
     Created,

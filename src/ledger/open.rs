@@ -189,10 +189,10 @@ async fn newest_applied(conn: &mut Conn) -> Result<Option<i64>, LedgerError> {
 }
 
 fn not_migrated(target: String, known: i64, e: &MigrateError) -> OpenError {
-    match e {
-        MigrateError::VersionMissing(found) if *found > known => OpenError::Newer { target, found: *found, known },
-        // sqlx's enum is open.
-        _ => OpenError::Migration { target, reason: e.to_string() },
+    if let MigrateError::VersionMissing(found) = e {
+        OpenError::Newer { target, found: *found, known }
+    } else {
+        OpenError::Migration { target, reason: e.to_string() }
     }
 }
 
