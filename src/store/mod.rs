@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod file;
 pub mod memory;
 pub mod oss;
+pub mod parts;
 
 use std::fmt;
 use std::ops::Range;
