@@ -176,14 +176,12 @@ fn encode_pair(name: &str, value: &str) -> String {
     if value.is_empty() { encode(name) } else { format!("{}={}", encode(name), encode(value)) }
 }
 
-#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 fn hmac_sha1(key: &[u8], text: &str) -> [u8; 20] {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().into()
 }
 
-#[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
 fn hmac_sha256(key: &[u8], text: &str) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text.as_bytes());
