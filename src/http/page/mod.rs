@@ -1,0 +1,3 @@
+//! Stub until the page lands.
+/// Routes.
+pub fn routes() -> axum::Router { axum::Router::new() }
