@@ -1,3 +1,0 @@
-//! Stub until the page lands.
-/// Routes.
-pub fn routes() -> axum::Router { axum::Router::new() }
