@@ -121,6 +121,7 @@ await run(async ({ page, context, url, folder }) => {
   check('an empty and a small file arrive as well', true);
 
   await page.emulateMedia({ colorScheme: 'dark' });
+  await page.waitForTimeout(400); // colours fade
   await shot('5-dark');
   await page.emulateMedia({ colorScheme: 'light' });
 });
