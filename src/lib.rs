@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod emulator;
 pub mod ledger;
 pub mod store;
 pub mod units;

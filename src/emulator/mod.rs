@@ -1,0 +1,2 @@
+//! An OSS emulator.
+pub mod storage;
