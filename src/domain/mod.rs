@@ -8,6 +8,7 @@ pub mod ids;
 pub mod plan;
 pub mod ranges;
 pub mod refusal;
+pub mod rules;
 pub mod time;
 pub mod upload;
 

@@ -1,5 +1,6 @@
 //! Aliyun OSS.
 
 pub mod config;
+pub mod sign;
 
 pub use config::{OssConfig, SignatureVersion};

@@ -1,0 +1,5 @@
+//! The use cases: what happens to uploads, carried out.
+
+pub mod config;
+
+pub use config::{SweepConfig, UploadConfig};

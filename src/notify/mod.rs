@@ -1,0 +1,5 @@
+//! Webhooks: envelope, signature, delivery.
+
+pub mod config;
+
+pub use config::{Endpoint, WebhookConfig};

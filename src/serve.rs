@@ -1,0 +1,119 @@
+//! The accept loop. `axum::serve` sets no timer, so a client that sends its
+//! headers one byte an hour would hold a connection for ever; this loop bounds
+//! headers, connections and the drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+/// Bounds of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeLimits {
+    /// From the first byte of a request (or an idle connection's last answer)
+    /// to the end of its headers.
+    pub header_timeout: Duration,
+    /// Connections at once; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// How long requests in flight may take once we shut down.
+    pub drain_deadline: Duration,
+    /// The most one connection reads ahead of its handler, in bytes.
+    pub read_ahead_bytes: usize,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            connections_max: 10_000,
+            drain_deadline: Duration::from_secs(25),
+            read_ahead_bytes: 256 << 10,
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown`, then lets requests in
+/// flight finish up to the drain's deadline. Connections still open then are
+/// cut; true when there were none.
+pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: CancellationToken) -> bool {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.read_ahead_bytes);
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let graceful = GracefulShutdown::new();
+    let cut = CancellationToken::new();
+    loop {
+        // The place first: a connection that is accepted is served.
+        let place = tokio::select! {
+            () = shutdown.cancelled() => break,
+            place = places.clone().acquire_owned() => place,
+        };
+        let Ok(place) = place else { break };
+        let (stream, peer) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener) => accepted,
+        };
+        let router = router.clone();
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            router.clone().oneshot(request)
+        });
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let cut = cut.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            tokio::select! {
+                served = connection => if let Err(error) = served {
+                    debug!(%peer, %error, "connection ended early");
+                },
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+    // Further clients are refused by the kernel at once, not after the drain.
+    drop(listener);
+    let drained = tokio::time::timeout(limits.drain_deadline, graceful.shutdown()).await.is_ok();
+    cut.cancel();
+    drained
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Answers are small and written whole: waiting to fill a segment only delays them.
+                if let Err(error) = stream.set_nodelay(true) {
+                    debug!(%peer, %error, "TCP_NODELAY refused");
+                }
+                return (stream, peer);
+            }
+            Err(error) if is_of_one_connection(&error) => debug!(%error, "a client left before it was accepted"),
+            Err(error) => {
+                // Out of descriptors or memory: those in flight will give some back.
+                warn!(%error, "cannot accept connections for now");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
