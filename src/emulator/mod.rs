@@ -1,2 +1,9 @@
 //! An OSS emulator.
-pub mod storage;
+mod access;
+mod address;
+mod error;
+mod operation;
+mod range;
+mod stats;
+mod storage;
+mod xml;

@@ -99,12 +99,7 @@ impl Storage {
     }
 
     /// Makes a blob a part, over one of that number.
-    pub(crate) fn put_part(
-        &self,
-        upload: &Upload,
-        number: PartNumber,
-        blob: Blob,
-    ) -> Result<PartRecord, StorageError> {
+    pub(crate) fn put_part(&self, upload: &Upload, number: PartNumber, blob: Blob) -> Result<PartRecord, StorageError> {
         let part = PartRecord {
             number: number.get(),
             bytes: blob.bytes,
