@@ -79,12 +79,12 @@ impl Operation {
             list.contains(&name) || ["encoding-type", "fetch-owner"].contains(&name) || is_of_signature(name)
         };
         let plain = || query.iter().all(|(name, _)| lists(name));
-        match method {
-            &Method::GET if has("uploads") => Ok(Self::ListMultipartUploads(ListUploads::parse(query)?)),
-            &Method::GET if has("bucketInfo") => Ok(Self::GetBucketInfo),
-            &Method::GET if has("location") => Ok(Self::GetBucketLocation),
-            &Method::GET if plain() => Ok(Self::ListObjects(ListObjects::parse(query)?)),
-            &Method::PUT if plain() => Ok(Self::PutBucket),
+        match *method {
+            Method::GET if has("uploads") => Ok(Self::ListMultipartUploads(ListUploads::parse(query)?)),
+            Method::GET if has("bucketInfo") => Ok(Self::GetBucketInfo),
+            Method::GET if has("location") => Ok(Self::GetBucketLocation),
+            Method::GET if plain() => Ok(Self::ListObjects(ListObjects::parse(query)?)),
+            Method::PUT if plain() => Ok(Self::PutBucket),
             _ => Err(not_known(query)),
         }
     }

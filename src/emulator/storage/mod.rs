@@ -38,7 +38,9 @@ use crate::clock::Clock;
 pub(crate) use blob::{Blob, BlobDir, NewBlob};
 pub use load::OpenError;
 pub(crate) use objects::{Object, Precondition};
-pub(crate) use record::{BlobId, KeptHeaders, ObjectRecord, ObjectType, PartRecord, Segment, UploadRecord};
+#[cfg(test)]
+pub(crate) use record::BlobId;
+pub(crate) use record::{KeptHeaders, ObjectRecord, ObjectType, PartRecord, Segment, UploadRecord};
 pub(crate) use uploads::{Chosen, Upload};
 
 /// Why the storage did not do what it was asked.

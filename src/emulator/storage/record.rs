@@ -107,11 +107,6 @@ impl ObjectRecord {
 }
 
 impl PartRecord {
-    /// When it was written.
-    pub(crate) const fn modified(&self) -> Timestamp {
-        Timestamp::from_millis(self.modified_millis)
-    }
-
     /// Of its bytes.
     pub(crate) const fn crc64(&self) -> Crc64 {
         Crc64(self.crc64)
