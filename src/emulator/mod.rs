@@ -14,6 +14,7 @@ mod address;
 mod body;
 mod call;
 mod config;
+mod cors;
 mod error;
 mod listing;
 mod multipart;
@@ -30,7 +31,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, HeaderValue, ORIGIN};
 use http::{HeaderMap, Method, StatusCode};
 
 use access::AccessKey;
@@ -101,6 +102,7 @@ async fn serve(State(emulator): State<Arc<Inner>>, request: Request) -> Response
     let now = emulator.clock.now();
     let (head, mut body) = request.into_parts();
     let (is_head, waits) = (head.method == Method::HEAD, head.headers.contains_key(EXPECT));
+    let cross_origin = head.headers.contains_key(ORIGIN);
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let mut response = match answer(&emulator, head, &host, &mut body).await {
         Ok(response) => response,
@@ -114,6 +116,7 @@ async fn serve(State(emulator): State<Arc<Inner>>, request: Request) -> Response
         }
     };
     let headers = response.headers_mut();
+    cors::expose(headers, cross_origin);
     set(headers, "x-oss-request-id", &request_id);
     set(headers, "x-oss-server-time", emulator.clock.now().since(now).as_millis().to_string());
     set(headers, "server", "AliyunOSS");
@@ -135,6 +138,9 @@ async fn answer(
     host: &str,
     body: &mut Body,
 ) -> Result<Response, OssError> {
+    if let Some(response) = cors::preflight(&head.method, &head.headers) {
+        return Ok(response);
+    }
     let address = address::locate(&emulator.bucket, host, head.uri.path())?;
     let query = address::query_pairs(head.uri.query().unwrap_or_default());
     let (bucket, key) = match &address {
@@ -222,3 +228,6 @@ fn stats_answer(emulator: &Inner) -> Result<Response, OssError> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
@@ -13,15 +13,14 @@ use crate::clock::Clock;
 use crate::domain::Crc64;
 use crate::domain::checksum::Crc64Stream;
 
-/// Where blobs lie: `{dir}/{first two hex digits}/{32 hex digits}`.
+/// Where blobs lie: `{dir}/{32 hex digits}`.
 #[derive(Clone, Debug)]
 pub(crate) struct BlobDir(pub(super) PathBuf);
 
 impl BlobDir {
     /// A blob's file.
     pub(crate) fn path(&self, id: BlobId) -> PathBuf {
-        let name = String::from(id);
-        self.0.join(&name[..2]).join(&name)
+        self.0.join(String::from(id))
     }
 
     /// Opens a blob to read it.
@@ -52,21 +51,10 @@ impl BlobDir {
     /// All blobs there are.
     pub(super) fn list(&self) -> io::Result<Vec<BlobId>> {
         let mut all = Vec::new();
-        for shard in std::fs::read_dir(&self.0)? {
-            for entry in std::fs::read_dir(shard?.path())? {
-                all.extend(entry?.file_name().into_string().ok().and_then(|name| BlobId::try_from(name).ok()));
-            }
+        for entry in std::fs::read_dir(&self.0)? {
+            all.extend(entry?.file_name().into_string().ok().and_then(|name| BlobId::try_from(name).ok()));
         }
         Ok(all)
-    }
-
-    /// Makes the folders that blobs are spread over.
-    pub(super) fn prepare(root: &Path) -> io::Result<Self> {
-        let dir = root.join("blobs");
-        for shard in 0..=0xff_u8 {
-            std::fs::create_dir_all(dir.join(format!("{shard:02x}")))?;
-        }
-        Ok(Self(dir))
     }
 }
 

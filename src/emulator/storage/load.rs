@@ -98,25 +98,21 @@ impl Storage {
 
 /// Makes the folders, and empties the one of unfinished records.
 fn prepare(root: &Path) -> io::Result<BlobDir> {
-    for shard in 0..=0xff_u8 {
-        std::fs::create_dir_all(root.join("objects").join(format!("{shard:02x}")))?;
-    }
-    std::fs::create_dir_all(root.join("uploads"))?;
     let unfinished = root.join("tmp");
     if unfinished.exists() {
         std::fs::remove_dir_all(&unfinished)?;
     }
-    std::fs::create_dir_all(&unfinished)?;
-    BlobDir::prepare(root)
+    for name in ["blobs", "objects", "uploads", "tmp"] {
+        std::fs::create_dir_all(root.join(name))?;
+    }
+    Ok(BlobDir(root.join("blobs")))
 }
 
 fn load_objects(root: &Path, blobs: &BlobDir) -> Result<BTreeMap<String, Arc<Object>>, OpenError> {
     let mut objects = BTreeMap::new();
-    for shard in entries(&root.join("objects"))? {
-        for path in entries(&shard)? {
-            let record: ObjectRecord = read(&path)?;
-            objects.insert(record.key.clone(), Arc::new(Object::new(record, blobs.clone())));
-        }
+    for path in entries(&root.join("objects"))? {
+        let record: ObjectRecord = read(&path)?;
+        objects.insert(record.key.clone(), Arc::new(Object::new(record, blobs.clone())));
     }
     Ok(objects)
 }

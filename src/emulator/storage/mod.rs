@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! {data_dir}/{bucket}/lock                     held by the running emulator
-//!                     blobs/ab/ab…             bytes: parts, objects
-//!                     objects/cd/cd….json      an object; named by the SHA-256 of its key
+//!                     blobs/ab…                bytes: parts, objects
+//!                     objects/cd….json         an object; named by the SHA-256 of its key
 //!                     uploads/{id}/upload.json a multipart upload
 //!                     uploads/{id}/00001.json  one of its parts
 //!                     tmp/                     records being written

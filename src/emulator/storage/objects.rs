@@ -139,5 +139,5 @@ impl Object {
 /// Where an object's record lies: no path is ever made of a client's text.
 pub(super) fn object_path(root: &Path, key: &str) -> PathBuf {
     let name = hex::encode(Sha256::digest(key.as_bytes()));
-    root.join("objects").join(&name[..2]).join(format!("{name}.json"))
+    root.join("objects").join(format!("{name}.json"))
 }
