@@ -1,3 +1,6 @@
-//! The integration tests: one binary.
+//! The integration tests, in one binary.
 
-mod oss_sdks;
+mod harness;
+mod postgres;
+mod promise;
+mod upload;
