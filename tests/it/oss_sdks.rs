@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chunkgate::clock::SystemClock;
 use chunkgate::emulator::{Emulator, EmulatorConfig};
-use chunkgate::serve::{ServeLimits, serve};
+use chunkgate::serve::serve;
 use chunkgate::units::Secret;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -51,7 +51,7 @@ async fn check(sdk: &str, signature: &str) {
     };
     let emulator = Emulator::open(config, Arc::new(SystemClock::new())).expect("the emulator opens");
     let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, emulator.router(), ServeLimits::default(), stop.clone()));
+    let server = tokio::spawn(serve(listener, emulator.router(), Emulator::serve_limits(), stop.clone()));
 
     let mut command = Command::new(python);
     command.arg(Path::new(SCRIPTS).join("check.py")).args(["--sdk", sdk, "--signature", signature]);
