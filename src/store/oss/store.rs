@@ -334,3 +334,6 @@ fn read_through(
         }
     }))
 }
+
+#[cfg(test)]
+mod tests;
