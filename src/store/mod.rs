@@ -10,6 +10,7 @@ pub mod faulty;
 pub mod file;
 pub mod memory;
 pub mod oss;
+pub mod parts;
 pub mod retry;
 
 use std::fmt;
