@@ -18,6 +18,7 @@ use crate::store::oss::endpoint::{self, Endpoint};
 use crate::store::oss::request::{Call, Client, Credentials, unreachable_store};
 use crate::store::oss::sign::Query;
 use crate::store::oss::{OssConfig, SignatureVersion, xml};
+use crate::store::parts::gapless;
 use crate::store::{
     Begin, Body, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
     StoredObject, StoredPart, Target,
@@ -189,8 +190,10 @@ impl Store for OssStore {
         }
     }
 
-    /// OSS says neither size nor type here: the size is the parts' sum.
+    /// OSS itself would join over gaps, so it is not asked to. It says neither
+    /// size nor type here: the size is the parts' sum.
     async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+        gapless(parts)?;
         let mut call = Call::new("CompleteMultipartUpload", Method::POST, Some(target.key.as_str()))
             .query("uploadId", target.session.as_str())
             .header(CONTENT_TYPE.as_str(), "application/xml")?;
