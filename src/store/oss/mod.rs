@@ -1,6 +1,16 @@
 //! Aliyun OSS.
+//!
+//! `sign`, `endpoint`, `xml`, `request` and `answer` decide and are pure;
+//! `client` sends, `store` says each call of the trait in OSS's words.
 
+pub mod answer;
+pub mod client;
 pub mod config;
+pub mod endpoint;
+pub mod request;
 pub mod sign;
+pub mod store;
+pub mod xml;
 
 pub use config::{OssConfig, SignatureVersion};
+pub use store::OssStore;
