@@ -1,3 +1,5 @@
 //! The integration tests: one binary.
 
+mod emulator;
 mod oss_sdks;
+mod oss_store;
