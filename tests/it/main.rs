@@ -1,3 +1,4 @@
 //! The integration tests: one binary.
 
 mod oss_sdks;
+mod oss_store;
