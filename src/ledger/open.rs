@@ -10,6 +10,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqlitePool};
+use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::ledger::db::{Conn, sql};
@@ -121,7 +122,7 @@ impl Ledger {
         lock: Option<DatabaseLock>,
     ) -> Self {
         let (boot, lease_clock_shift) = (clock.uuid_v4(), AtomicI64::new(0));
-        Self { inner: Arc::new(Inner { pools, writer, clock, lease, boot, lease_clock_shift, _lock: lock }) }
+        Self { inner: Arc::new(Inner { pools, writer, clock, lease, boot, lease_clock_shift, lock: Mutex::new(lock) }) }
     }
 }
 

@@ -22,7 +22,9 @@ on_both!(
 
 async fn what_was_created_is_found_as_it_was(gate: Gate) {
     let mut wish = gate.wish("a", plan(3));
-    wish.checksum = Some(Checksum::parse_tagged("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap());
+    wish.checksum = Some(
+        Checksum::parse_tagged("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap(),
+    );
     let Creation::Created(created) = gate.ledger.create_upload(&wish, 10).await.unwrap() else { panic!() };
     let found = gate.ledger.find_upload(&wish.owner, &wish.file_id).await.unwrap();
     assert_eq!(found.as_ref(), Some(&created));
@@ -226,7 +228,9 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     // Taken; and free again only after an end without a file.
     let again = gate.wish("a", plan(1));
     file.id = again.id;
-    assert!(matches!(gate.ledger.create_file(&again, &file, &[]).await.unwrap(), FileCreation::Known(u) if u == upload));
+    assert!(
+        matches!(gate.ledger.create_file(&again, &file, &[]).await.unwrap(), FileCreation::Known(u) if u == upload)
+    );
     let given_up = gate.upload("b", 1).await;
     gate.ledger.abort(given_up.id, &[]).await.unwrap();
     let again = gate.wish("b", plan(1));
