@@ -52,7 +52,8 @@ struct Gate {
     ledger: Ledger,
     clock: Arc<TestClock>,
     url: String,
-    folder: Option<tempfile::TempDir>,
+    /// Removed when the story is over.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Gate {
@@ -69,7 +70,7 @@ impl Gate {
     async fn open(url: String, folder: Option<tempfile::TempDir>) -> Self {
         let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_795_000_000_000)));
         let ledger = Ledger::open(&config(), &url, clock.clone(), LEASE).await.unwrap();
-        Self { ledger, clock, url, folder }
+        Self { ledger, clock, url, _folder: folder }
     }
 
     /// The process ends and another one begins.
