@@ -100,7 +100,8 @@ impl Inner {
         {
             return Err(StoreError::PartsDiffer(format!("{} parts of a plan of {planned}", given.len())));
         }
-        let crc64 = joined_crc64(&stored[..given.len()]);
+        // Every part of this store has a checksum, and those given run from 1.
+        let crc64 = parts::joined_crc64(&stored[..given.len()]).unwrap_or(Crc64::EMPTY);
         // Whatever can fail for want of space or rights fails here, before the
         // parts are touched.
         let (folder, name) =
@@ -165,14 +166,6 @@ impl Inner {
         }
         Ok(listed)
     }
-}
-
-/// The CRC-64 of parts that follow one another.
-fn joined_crc64(parts: &[Part]) -> Crc64 {
-    parts.iter().fold(Crc64::EMPTY, |sum, part| {
-        // Every part of this store has one.
-        part.crc64.map_or(sum, |crc64| sum.followed_by(crc64, part.bytes))
-    })
 }
 
 /// A target that outlives the caller's: blocking work goes on when its caller
