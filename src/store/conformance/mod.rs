@@ -3,7 +3,7 @@
 //! name of the case and of the call that went wrong.
 //!
 //! It knows a store only by its trait and its limits: parts are as small as
-//! the store takes them, and a case that a limit rules out says so by name.
+//! the store takes them, and proofs are asked for where the store has them.
 
 mod bench;
 mod objects;

@@ -59,7 +59,7 @@ impl Inner {
     pub(super) fn begin(&self, header: &Header) -> Result<SessionId, StoreError> {
         const OPERATION: &str = "InitiateMultipartUpload";
         object::admit(&header.key, OPERATION)?;
-        let session = layout::session_of(self.clock.random());
+        let session = self.unused_session();
         let name = self.work.name();
         // Made aside and moved in, so that what is in `uploads` is whole.
         let steps = || {
@@ -82,6 +82,17 @@ impl Inner {
         Ok(session)
     }
 
+    /// A name that no upload here has. 128 random bits would do, but a test's
+    /// clock draws the same ones again after a restart.
+    fn unused_session(&self) -> SessionId {
+        let mut session = layout::session_of(self.clock.random());
+        while self.uploads.child(session.as_str()).is_ok() {
+            session = layout::session_of(self.clock.random());
+        }
+        session
+    }
+
+    /// All parts that are there, in ascending order.
     pub(super) fn list_parts(&self, session: &Session, operation: &'static str) -> Result<Vec<Part>, StoreError> {
         match session.header.in_place() {
             Some(layout) => in_place::list(&self.uploads, session, layout, self.boot, operation),
