@@ -59,7 +59,7 @@ impl Inner {
     pub(super) fn begin(&self, header: &Header) -> Result<SessionId, StoreError> {
         const OPERATION: &str = "InitiateMultipartUpload";
         object::admit(&header.key, OPERATION)?;
-        let session = layout::session_of(self.clock.random());
+        let session = self.unused_session();
         let name = self.work.name();
         // Made aside and moved in, so that what is in `uploads` is whole.
         let steps = || {
@@ -82,6 +82,17 @@ impl Inner {
         Ok(session)
     }
 
+    /// A name that no upload here has. 128 random bits would do, but a test's
+    /// clock draws the same ones again after a restart.
+    fn unused_session(&self) -> SessionId {
+        let mut session = layout::session_of(self.clock.random());
+        while self.uploads.child(session.as_str()).is_ok() {
+            session = layout::session_of(self.clock.random());
+        }
+        session
+    }
+
+    /// All parts that are there, in ascending order.
     pub(super) fn list_parts(&self, session: &Session, operation: &'static str) -> Result<Vec<Part>, StoreError> {
         match session.header.in_place() {
             Some(layout) => in_place::list(&self.uploads, session, layout, self.boot, operation),
@@ -100,7 +111,8 @@ impl Inner {
         {
             return Err(StoreError::PartsDiffer(format!("{} parts of a plan of {planned}", given.len())));
         }
-        let crc64 = joined_crc64(&stored[..given.len()]);
+        // Every part of this store has a checksum, and those given run from 1.
+        let crc64 = parts::joined_crc64(&stored[..given.len()]).unwrap_or(Crc64::EMPTY);
         // Whatever can fail for want of space or rights fails here, before the
         // parts are touched.
         let (folder, name) =
@@ -165,14 +177,6 @@ impl Inner {
         }
         Ok(listed)
     }
-}
-
-/// The CRC-64 of parts that follow one another.
-fn joined_crc64(parts: &[Part]) -> Crc64 {
-    parts.iter().fold(Crc64::EMPTY, |sum, part| {
-        // Every part of this store has one.
-        part.crc64.map_or(sum, |crc64| sum.followed_by(crc64, part.bytes))
-    })
 }
 
 /// A target that outlives the caller's: blocking work goes on when its caller
