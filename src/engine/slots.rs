@@ -1,0 +1,128 @@
+//! One index, one writer within a gateway. A second request for the same chunk
+//! waits for the first; if the first does not get on because its client is no
+//! longer there, it is cancelled and the second proceeds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::UploadId;
+
+/// How long a second request waits before it supersedes the first.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+type Key = (UploadId, u32);
+
+/// The chunks in flight on this gateway.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    taken: Arc<Mutex<HashMap<Key, Occupant>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Occupant {
+    superseded: CancellationToken,
+    gone: CancellationToken,
+}
+
+/// The right to write one chunk; given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Slots,
+    key: Key,
+    occupant: Occupant,
+    /// Whether somebody else held it before: the chunk may be recorded by now.
+    pub waited: bool,
+}
+
+impl Slots {
+    /// Takes the slot of this chunk, waiting and superseding as need be.
+    pub async fn take(&self, upload: UploadId, index: u32) -> Slot {
+        let key = (upload, index);
+        let mut waited = false;
+        loop {
+            let holder = match self.try_take(key) {
+                Ok(occupant) => return Slot { slots: self.clone(), key, occupant, waited },
+                Err(holder) => holder,
+            };
+            waited = true;
+            if tokio::time::timeout(PATIENCE, holder.gone.cancelled()).await.is_err() {
+                // Heard only while its body is being read; awaited to its end in any case.
+                holder.superseded.cancel();
+                holder.gone.cancelled().await;
+            }
+        }
+    }
+
+    fn try_take(&self, key: Key) -> Result<Occupant, Occupant> {
+        let mut taken = self.lock();
+        if let Some(holder) = taken.get(&key) {
+            return Err(holder.clone());
+        }
+        let occupant = Occupant { superseded: CancellationToken::new(), gone: CancellationToken::new() };
+        taken.insert(key, occupant.clone());
+        Ok(occupant)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Occupant>> {
+        // The map is whole after every statement: a panic elsewhere cannot have broken it.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Fires when a newer request for the same chunk takes over.
+    pub fn superseded(&self) -> CancellationToken {
+        self.occupant.superseded.clone()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.lock().remove(&self.key);
+        self.occupant.gone.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload() -> UploadId {
+        UploadId(uuid::Uuid::nil())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_request_waits_for_the_first() {
+        let slots = Slots::default();
+        let first = slots.take(upload(), 0).await;
+        assert!(!first.waited);
+        let other = slots.take(upload(), 1).await;
+        assert!(!other.waited, "another index is free");
+        let second = tokio::spawn({
+            let slots = slots.clone();
+            async move { slots.take(upload(), 0).await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!first.superseded().is_cancelled());
+        drop(first);
+        assert!(second.await.expect("no panic").waited);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_that_does_not_get_on_is_superseded() {
+        let slots = Slots::default();
+        let first = slots.take(upload(), 0).await;
+        let superseded = first.superseded();
+        let second = tokio::spawn({
+            let slots = slots.clone();
+            async move { slots.take(upload(), 0).await }
+        });
+        superseded.cancelled().await;
+        assert!(!second.is_finished(), "the first is awaited to its end");
+        drop(first);
+        assert!(second.await.expect("no panic").waited);
+    }
+}
