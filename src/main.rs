@@ -1,18 +1,79 @@
-//! The command line.
-use chunkgate::config::{Environment, Sources, Strictness, load};
-fn main() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let args: Vec<String> = std::env::args().collect();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    runtime.block_on(async {
-        if args.get(1).is_some_and(|a| a == "emulator") {
-            #[derive(clap::Parser)] struct A { #[command(flatten)] e: chunkgate::emulator::EmulatorConfig }
-            let a: A = clap::Parser::parse_from(&args[1..]);
-            chunkgate::app::emulate(a.e).await.unwrap();
-        } else {
-            let l = load(&Sources { file: None, folder: ".".into(), environment: Environment::of_process(), flags: vec![] }, Strictness::default());
-            let l = match l { Ok(l) => l, Err(e) => { eprintln!("{e}"); std::process::exit(2) } };
-            if let Err(e) = chunkgate::app::serve(l.config, Default::default()).await { eprintln!("{e}"); std::process::exit(1) }
+//! The command line: reads what was asked for and what is configured, starts
+//! the log, and hands over.
+
+use std::process::ExitCode;
+
+use chunkgate::app::{self, AppError, ServeOptions};
+use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs};
+use chunkgate::config::{self, Config, Loaded, Strictness};
+use chunkgate::emulator::EmulatorConfig;
+use chunkgate::logging::{self, LogConfig};
+use clap::Parser as _;
+
+/// While running.
+const FAILED: u8 = 1;
+/// Bad configuration or usage.
+const MISUSED: u8 = 2;
+
+/// What commands that serve nobody are asked: where the listeners would be
+/// does not matter to them.
+const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap_key: false };
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().into_command() {
+        Command::Serve(args) => serve(&args),
+        Command::Migrate(args) => configured(&args).and_then(|config| run(app::migrate(config))),
+        Command::Sweep(args) => configured(&args.config).and_then(|config| run(app::sweep(config, args.dry_run))),
+        Command::Emulator(config) => emulate(config),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chunkgate: {error}");
+            ExitCode::from(match error {
+                AppError::Configuration(_) => MISUSED,
+                AppError::Failed(_) => FAILED,
+            })
         }
-    });
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), AppError> {
+    let loaded = load(&args.config, args.strictness())?;
+    if args.print_config {
+        print!("{}", config::to_toml(&loaded));
+        return Ok(());
+    }
+    let config = start_log(loaded)?;
+    let options = ServeOptions { bootstrap_key: args.bootstrap_key, insecure_no_auth: args.insecure_no_auth };
+    run(app::serve(config, options))
+}
+
+fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
+    logging::start(&LogConfig::default()).map_err(|e| AppError::Configuration(e.to_string()))?;
+    run(app::emulate(config))
+}
+
+fn configured(args: &ConfigArgs) -> Result<Config, AppError> {
+    start_log(load(args, NOBODY_SERVED)?)
+}
+
+fn load(args: &ConfigArgs, strictness: Strictness) -> Result<Loaded, AppError> {
+    config::load(&args.sources(), strictness).map_err(|e| AppError::Configuration(e.to_string()))
+}
+
+fn start_log(loaded: Loaded) -> Result<Config, AppError> {
+    logging::start(&loaded.config.log).map_err(|e| AppError::Configuration(e.to_string()))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded.config)
+}
+
+fn run(command: impl Future<Output = Result<(), AppError>>) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| AppError::Failed(format!("no threads could be started: {e}")))?;
+    runtime.block_on(command)
 }
