@@ -38,19 +38,15 @@ async fn kills(on: On, times: usize) {
             lots ^= lots >> 7;
             lots ^= lots << 17;
             let fuse = Duration::from_micros(1_000 + lots % 40_000);
-            let burning = killed < times;
             let sending = send(&gateway, &file_id, &bytes, &missing, CHUNK);
-            if burning {
-                tokio::pin!(sending);
-                tokio::select! {
-                    done = &mut sending => acknowledged.extend(done),
-                    () = tokio::time::sleep(fuse) => {
-                        kill(&gateway);
-                        acknowledged.extend(sending.await);
-                        killed += 1;
-                        gateway.crash_and_restart().await;
-                    }
-                }
+            let burning = async {
+                tokio::time::sleep(fuse).await;
+                kill(&gateway);
+            };
+            if killed < times {
+                acknowledged.extend(tokio::join!(sending, burning).0);
+                killed += 1;
+                gateway.crash_and_restart().await;
             } else {
                 acknowledged.extend(sending.await);
             }
