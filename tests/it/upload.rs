@@ -173,7 +173,7 @@ async fn an_upload_is_given_up() {
         gateway.put_all("d", &bytes, MIB).await;
         gateway.delete("/uploads/d").await.is_refused(409, "upload_completed");
         if let Some(emulator) = &gateway.emulator {
-            assert!(emulator.calls("abortMultipartUpload").await >= 1);
+            assert!(emulator.calls("abort").await >= 1);
         }
     }
 }
