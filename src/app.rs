@@ -244,11 +244,9 @@ fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, 
 async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
     let place = match config.store.kind {
         StoreKind::File => config.file_store_dir().display().to_string(),
-        StoreKind::Oss => format!(
-            "bucket {} at {}",
-            store.bucket(),
-            config.store.oss.endpoint.as_deref().unwrap_or("its endpoint")
-        ),
+        StoreKind::Oss => {
+            format!("bucket {} at {}", store.bucket(), config.store.oss.endpoint.as_deref().unwrap_or("its endpoint"))
+        }
     };
     match tokio::time::timeout(STORE_CHECK_TIMEOUT, store.check()).await {
         Ok(Ok(())) => Ok(()),
@@ -297,7 +295,8 @@ async fn access(
             keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
             if keys.is_empty() {
                 return Err(AppError::Configuration(
-                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key".to_owned(),
+                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key"
+                        .to_owned(),
                 ));
             }
             Ok(Access::Keys(keys))
