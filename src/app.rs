@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Access, Api, ApiKey, AuthMode, Health};
 use crate::ledger::Ledger;
@@ -152,6 +153,18 @@ pub async fn serve(config: Config, options: ServeOptions) -> Result<(), AppError
         "chunkgate serves"
     );
     gateway.run(stop).await;
+    Ok(())
+}
+
+/// Serves the OSS dialect from a folder until told to stop.
+pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
+    let stop = stop_signal()?;
+    let (listen_on, bucket, region) = (config.listen, config.bucket.clone(), config.region.clone());
+    let emulator = Emulator::open(config, Arc::new(SystemClock::new()));
+    let emulator = emulator.map_err(|error| AppError::Failed(error.to_string()))?;
+    let listener = listen("--listen", listen_on).await?;
+    info!(address = %format_args!("http://{}", local(&listener)?), bucket, region, "emulator serves");
+    accept(listener, emulator.router(), Emulator::serve_limits(), stop).await;
     Ok(())
 }
 
@@ -305,7 +318,6 @@ async fn access(
 }
 
 /// Makes the first key and prints it: it is kept nowhere but as a hash.
-#[expect(clippy::print_stdout, reason = "the key is for the operator's eyes, not for the log")]
 async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
     let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
     let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();

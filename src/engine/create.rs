@@ -32,7 +32,9 @@ pub struct CreateUpload {
     pub cut: Cut,
 }
 
-/// What a client says of how its file is cut.
+/// What a client says of how its file is cut, in the API's terms: `fileSize`,
+/// `chunkSize`, `totalChunks`.
+#[expect(missing_docs, reason = "the fields are named for what they are")]
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
     /// `POST /uploads`: the size is known, the rest is agreed on.
