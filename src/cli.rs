@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::app::ServeOptions;
 use crate::config::{Origin, Setting, Sources, Strictness};
+use crate::emulator::EmulatorConfig;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +20,13 @@ Examples:
 Every key can be set in chunkgate.toml, in the environment (store.oss.bucket is
 CHUNKGATE_STORE__OSS__BUCKET), or with --set. Exit codes: 0, 1 for a failure
 while running, 2 for bad configuration or usage.";
+
+const EMULATOR_EXAMPLE: &str = "\
+Example, in two terminals:
+  chunkgate emulator --bucket demo --access-key-id id --access-key-secret secret
+  OSS_ACCESS_KEY_ID=id OSS_ACCESS_KEY_SECRET=secret chunkgate --store oss \\
+    --set store.oss.endpoint=http://127.0.0.1:9000 --set store.oss.bucket=demo \\
+    --set store.oss.region=cn-hangzhou --set store.oss.path_style=true";
 
 /// A gateway for resumable uploads: browsers send files in chunks, and one
 /// object arrives in the store.
@@ -38,6 +47,12 @@ pub enum Command {
     /// Serve the upload API (the default)
     #[command(after_help = EXAMPLES)]
     Serve(Box<ServeArgs>),
+    /// Run an OSS of your own: an emulator for trying and testing without a network
+    ///
+    /// It keeps one bucket in a folder and speaks OSS's dialect, so that the
+    /// gateway and the official SDKs take it for OSS.
+    #[command(after_help = EMULATOR_EXAMPLE)]
+    Emulator(EmulatorConfig),
     /// Bring the database's schema up to date, and stop
     ///
     /// `serve` does the same when it starts. Run it on its own before a new
@@ -131,6 +146,11 @@ impl Cli {
 }
 
 impl ServeArgs {
+    /// What the server is told beside its configuration.
+    pub fn options(&self) -> ServeOptions {
+        ServeOptions { bootstrap_key: self.bootstrap_key, insecure_no_auth: self.insecure_no_auth }
+    }
+
     /// How safe the configuration has to be.
     pub fn strictness(&self) -> Strictness {
         Strictness { insecure_no_auth: self.insecure_no_auth, bootstrap_key: self.bootstrap_key }

@@ -3,10 +3,11 @@
 
 use std::process::ExitCode;
 
-use chunkgate::app::{self, AppError, ServeOptions};
+use chunkgate::app::{self, AppError};
 use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs};
 use chunkgate::config::{self, Config, Loaded, Strictness};
-use chunkgate::logging;
+use chunkgate::emulator::EmulatorConfig;
+use chunkgate::logging::{self, LogConfig};
 use clap::Parser as _;
 
 /// While running.
@@ -21,6 +22,7 @@ const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap
 fn main() -> ExitCode {
     let ended = match Cli::parse().into_command() {
         Command::Serve(args) => serve(&args),
+        Command::Emulator(config) => emulate(config),
         Command::Migrate(args) => configured(&args).and_then(|config| run(app::migrate(config))),
         Command::Sweep(args) => configured(&args.config).and_then(|config| run(app::sweep(config, args.dry_run))),
     };
@@ -43,7 +45,13 @@ fn serve(args: &ServeArgs) -> Result<(), AppError> {
         return Ok(());
     }
     let config = start_log(loaded)?;
-    run(app::serve(config, ServeOptions { bootstrap_key: args.bootstrap_key }))
+    run(app::serve(config, args.options()))
+}
+
+/// The emulator needs no configuration: its flags say it all.
+fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
+    logging::start(&LogConfig::default()).map_err(|e| AppError::Failed(e.to_string()))?;
+    run(app::emulate(config))
 }
 
 fn configured(args: &ConfigArgs) -> Result<Config, AppError> {

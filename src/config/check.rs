@@ -12,7 +12,7 @@ use crate::domain::{Owner, Timestamp};
 use crate::engine::keys::{PLACEHOLDERS, object_key};
 use crate::http::AuthMode;
 use crate::logging;
-use crate::notify::config::signing_key;
+use crate::notify::sign::SigningKey;
 use crate::store::StoreKind;
 use crate::units::format_duration;
 
@@ -36,7 +36,7 @@ pub(super) fn check(
     checks.durations(config);
     checks.counts(config);
     checks.key_template(&config.upload.key_template);
-    checks.webhook(config, warnings);
+    checks.webhook(config);
     checks.cors(config);
     if let Err(advice) = logging::targets(&config.log.level) {
         checks.wrong("log.level", advice);
@@ -182,12 +182,12 @@ impl Checks<'_> {
         );
     }
 
-    fn webhook(&mut self, config: &Config, warnings: &mut Vec<String>) {
+    fn webhook(&mut self, config: &Config) {
         let webhook = &config.webhook;
         if let Some(Err(advice)) = webhook.url.as_deref().map(web_address) {
             self.wrong("webhook.url", advice);
         }
-        if let Some(Err(advice)) = webhook.secret.as_ref().map(signing_key) {
+        if let Some(Err(advice)) = webhook.secret.as_ref().map(SigningKey::parse) {
             self.wrong("webhook.secret", advice);
         }
         for (i, endpoint) in webhook.endpoints.iter().enumerate() {
@@ -195,13 +195,16 @@ impl Checks<'_> {
             if let Err(advice) = web_address(&endpoint.url) {
                 self.wrong("webhook.endpoints", in_place(advice));
             }
-            if let Some(Err(advice)) = endpoint.secret.as_ref().map(signing_key) {
+            if let Some(Err(advice)) = endpoint.secret.as_ref().map(SigningKey::parse) {
                 self.wrong("webhook.endpoints", in_place(format!("has a secret that {advice}")));
             }
         }
         let unsigned = webhook.url.is_some() || webhook.endpoints.iter().any(|endpoint| endpoint.secret.is_none());
         if unsigned && webhook.secret.is_none() {
-            warnings.push("webhooks are not signed, so anybody can forge them: set webhook.secret".to_owned());
+            self.wrong(
+                "webhook.secret",
+                "is needed, for events are signed: set it, as from: echo whsec_$(openssl rand -base64 32)".to_owned(),
+            );
         }
     }
 

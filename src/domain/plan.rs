@@ -207,15 +207,14 @@ impl Learning {
     /// plan, and what recording it would teach.
     pub fn admit(&self, index: u32, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
         if index >= self.count {
-            return Err(Refusal::ChunkIndexOutOfRange { index: u64::from(index), count: self.count });
+            return Err(Refusal::ChunkIndexOutOfRange { index: i128::from(index), count: self.count });
         }
         if index + 1 == self.count { self.admit_last(bytes, bounds) } else { self.admit_regular(bytes, bounds) }
     }
 
     fn admit_last(&self, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
-        // A single empty chunk is an empty file; otherwise a chunk has bytes.
-        let empty = bytes == 0 && self.count > 1;
-        if empty || bytes > bounds.part_bytes_max {
+        // A single empty chunk makes an empty file, which has a plan from the start.
+        if bytes == 0 || bytes > bounds.part_bytes_max {
             return Err(Refusal::chunk_size(bytes, 0, bounds));
         }
         if let Some(known) = self.last_bytes.filter(|&known| known != bytes) {

@@ -21,7 +21,7 @@ pub enum Refusal {
     /// The file came before the fields that say what it is, and is too large to hold.
     FieldsAfterFile { bytes_max: u64 },
     /// No such chunk in the plan.
-    ChunkIndexOutOfRange { index: u64, count: u32 },
+    ChunkIndexOutOfRange { index: i128, count: u32 },
     /// No plan can be made with chunks of this size.
     ChunkSizeOutOfRange { given: u64, bytes_min: u64, bytes_max: u64 },
     /// The number of chunks fits neither rounding, or is more than there can be.

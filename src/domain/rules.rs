@@ -53,7 +53,7 @@ pub const fn closed(state: &State) -> Option<Refusal> {
 pub fn admit_chunk(
     upload: &Upload,
     recorded: Option<&Chunk>,
-    index: u64,
+    index: i128,
     announced: Option<u64>,
     bounds: &PartBounds,
 ) -> Result<Admission, Refusal> {
@@ -90,9 +90,6 @@ pub fn admit_chunk(
                 (None, Some(known)) if index + 1 < count => known,
                 (None, _) => return Err(Refusal::LengthRequired),
             };
-            if bytes == 0 && count == 1 {
-                return Ok(Admission::Empty);
-            }
             let lesson = learning.admit(index, bytes, bounds)?;
             Ok(Admission::Store { bytes, lesson: Some(lesson) })
         }

@@ -1,6 +1,153 @@
-//! The use cases: what happens to uploads, carried out.
+//! The use cases: what happens to uploads, carried out. Each lies in a file of
+//! its own; what they decide is decided in `domain::rules`.
 
+pub mod abort;
 pub mod config;
+pub mod create;
+pub mod deliver;
+pub mod error;
+pub mod files;
+pub mod finish;
+pub mod inspect;
+pub mod intake;
 pub mod keys;
+pub mod put_chunk;
+pub mod session;
+pub mod slots;
+pub mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::event::{EventKind, Subject, event_id};
+use crate::domain::{PartBounds, Upload};
+use crate::ledger::{Ledger, NewEvent};
+use crate::notify::envelope;
+use crate::store::Store;
 
 pub use config::{SweepConfig, UploadConfig};
+pub use error::EngineError;
+
+/// What the engine is told by configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `upload.*`
+    pub upload: UploadConfig,
+    /// `sweep.*`
+    pub sweep: SweepConfig,
+    /// The largest file, in bytes.
+    pub file_bytes_max: u64,
+    /// Open uploads per owner.
+    pub open_uploads_max: u32,
+    /// Chunks on their way into the store at once.
+    pub chunks_in_flight_max: usize,
+    /// How long a chunk waits for its turn.
+    pub queue_wait: Duration,
+    /// Where events go: the receivers' URLs.
+    pub endpoints: Vec<String>,
+}
+
+/// The engine: cheap to clone, shared by every request.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    ledger: Ledger,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    /// What a vanished client must not cancel: chunks from their last byte on,
+    /// merges, deliveries. Drain waits for it.
+    tasks: TaskTracker,
+    /// Stops the loops (sweeper, delivery); tasks in flight go on.
+    stopping: CancellationToken,
+    turns: Arc<Semaphore>,
+    slots: slots::Slots,
+    beginnings: session::Beginnings,
+    merges: finish::Merges,
+    /// Something may be due in the outbox.
+    events: Notify,
+}
+
+impl Engine {
+    /// An engine on this ledger and this store. Starts nothing by itself.
+    pub fn new(ledger: Ledger, store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let turns = Arc::new(Semaphore::new(settings.chunks_in_flight_max));
+        let shared = Shared {
+            ledger,
+            store,
+            clock,
+            settings,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            turns,
+            slots: slots::Slots::default(),
+            beginnings: session::Beginnings::default(),
+            merges: finish::Merges::default(),
+            events: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// What configuration says.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Stops the background loops, and waits until every chunk that was read
+    /// to its end is committed and every merge that was begun has ended.
+    pub async fn drain(&self) {
+        self.shared.stopping.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// Bounds of chunks: each is one part of the store.
+    pub fn bounds(&self) -> PartBounds {
+        self.shared.store.limits().parts
+    }
+
+    /// The event of how an upload ended, for every receiver; none when there
+    /// is no receiver.
+    fn events(&self, upload: &Upload, kind: EventKind, subject: &Subject<'_>) -> Vec<NewEvent> {
+        let endpoints = self.shared.settings.endpoints.clone();
+        if endpoints.is_empty() {
+            return Vec::new();
+        }
+        let at = self.shared.clock.now();
+        let body = envelope::body(kind, at, self.shared.store.bucket(), subject);
+        vec![NewEvent { id: event_id(upload.id, kind), kind, upload: upload.id, owner: upload.owner.clone(), body, at, endpoints }]
+    }
+
+    /// Spawns what nobody may cancel.
+    fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.shared.tasks.spawn(task)
+    }
+}

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::UploadId;
+use crate::domain::{FileId, Owner};
 
 /// How long a second request waits before it supersedes the first.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
-type Key = (UploadId, u32);
+type Key = (Owner, FileId, i128);
 
 /// The chunks in flight on this gateway.
 #[derive(Clone, Debug, Default)]
@@ -33,21 +33,17 @@ pub struct Slot {
     slots: Slots,
     key: Key,
     occupant: Occupant,
-    /// Whether somebody else held it before: the chunk may be recorded by now.
-    pub waited: bool,
 }
 
 impl Slots {
     /// Takes the slot of this chunk, waiting and superseding as need be.
-    pub async fn take(&self, upload: UploadId, index: u32) -> Slot {
-        let key = (upload, index);
-        let mut waited = false;
+    pub async fn take(&self, owner: &Owner, file_id: &FileId, index: i128) -> Slot {
+        let key = (owner.clone(), file_id.clone(), index);
         loop {
-            let holder = match self.try_take(key) {
-                Ok(occupant) => return Slot { slots: self.clone(), key, occupant, waited },
+            let holder = match self.try_take(&key) {
+                Ok(occupant) => return Slot { slots: self.clone(), key, occupant },
                 Err(holder) => holder,
             };
-            waited = true;
             if tokio::time::timeout(PATIENCE, holder.gone.cancelled()).await.is_err() {
                 // Heard only while its body is being read; awaited to its end in any case.
                 holder.superseded.cancel();
@@ -56,13 +52,13 @@ impl Slots {
         }
     }
 
-    fn try_take(&self, key: Key) -> Result<Occupant, Occupant> {
+    fn try_take(&self, key: &Key) -> Result<Occupant, Occupant> {
         let mut taken = self.lock();
-        if let Some(holder) = taken.get(&key) {
+        if let Some(holder) = taken.get(key) {
             return Err(holder.clone());
         }
         let occupant = Occupant { superseded: CancellationToken::new(), gone: CancellationToken::new() };
-        taken.insert(key, occupant.clone());
+        taken.insert(key.clone(), occupant.clone());
         Ok(occupant)
     }
 
@@ -90,39 +86,37 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn upload() -> UploadId {
-        UploadId(uuid::Uuid::nil())
+    async fn take(slots: &Slots, index: i128) -> Slot {
+        slots.take(&Owner::local(), &FileId::parse("f").expect("an id"), index).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_request_waits_for_the_first() {
         let slots = Slots::default();
-        let first = slots.take(upload(), 0).await;
-        assert!(!first.waited);
-        let other = slots.take(upload(), 1).await;
-        assert!(!other.waited, "another index is free");
+        let first = take(&slots, 0).await;
+        let _another_index_is_free = take(&slots, 1).await;
         let second = tokio::spawn({
             let slots = slots.clone();
-            async move { slots.take(upload(), 0).await }
+            async move { take(&slots, 0).await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!first.superseded().is_cancelled());
         drop(first);
-        assert!(second.await.expect("no panic").waited);
+        second.await.expect("no panic");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_first_that_does_not_get_on_is_superseded() {
         let slots = Slots::default();
-        let first = slots.take(upload(), 0).await;
+        let first = take(&slots, 0).await;
         let superseded = first.superseded();
         let second = tokio::spawn({
             let slots = slots.clone();
-            async move { slots.take(upload(), 0).await }
+            async move { take(&slots, 0).await }
         });
         superseded.cancelled().await;
         assert!(!second.is_finished(), "the first is awaited to its end");
         drop(first);
-        assert!(second.await.expect("no panic").waited);
+        second.await.expect("no panic");
     }
 }

@@ -1,5 +1,131 @@
-//! The HTTP API.
+//! HTTP: routes, what comes in decoded, what goes out encoded. A handler is
+//! decode → engine → encode; statuses are known to `problem` alone.
 
+pub mod auth;
+pub mod body;
+pub mod chunks;
 pub mod config;
+pub mod cors;
+pub mod encode;
+pub mod files;
+pub mod form;
+pub mod health;
+pub mod layer;
+pub mod multipart;
+pub mod page;
+pub mod problem;
+pub mod uploads;
 
-pub use config::{ApiKey, AuthConfig, AuthMethod, AuthMode, CorsConfig, Dependency, HealthConfig, LimitsConfig};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, FromRequestParts, Path};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use http::request::Parts;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::domain::{FileId, Refusal};
+use crate::engine::Engine;
+
+pub use auth::Access;
+pub use config::{ApiKey, AuthConfig, AuthMethod, AuthMode, CorsConfig, HealthConfig, LimitsConfig};
+pub use health::Health;
+use problem::Problem;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    engine: Engine,
+    access: Arc<Access>,
+    limits: Arc<LimitsConfig>,
+    cors: cors::Cors,
+    cors_config: Arc<CorsConfig>,
+    lingering: body::Lingering,
+    form_buffers: form::FormBuffers,
+    health: Health,
+    /// The port we listen on: part of our own name.
+    port: u16,
+}
+
+impl Api {
+    /// Everything the public listener needs.
+    pub fn new(engine: Engine, access: Access, limits: &LimitsConfig, cors: &CorsConfig, health: Health, port: u16) -> Self {
+        Self {
+            engine,
+            access: Arc::new(access),
+            limits: Arc::new(limits.clone()),
+            cors: cors::Cors::new(cors),
+            cors_config: Arc::new(cors.clone()),
+            lingering: body::Lingering::default(),
+            form_buffers: form::FormBuffers::new(limits.form_buffer),
+            health,
+            port,
+        }
+    }
+}
+
+impl FromRef<Api> for Health {
+    fn from_ref(api: &Api) -> Self {
+        api.health.clone()
+    }
+}
+
+/// The public listener's routes.
+pub fn public(api: Api) -> Router {
+    let routes: Router<Api> = Router::new()
+        .route("/uploads", post(uploads::create).get(uploads::list))
+        .route("/uploads/{fileId}", get(uploads::get).delete(uploads::abort))
+        .route("/chunks", post(chunks::post).get(chunks::get).put(chunks::put_by_headers))
+        .route("/upload-chunk", post(chunks::post))
+        .route("/chunks/{fileId}/{chunkIndex}", put(chunks::put))
+        .route("/chunks/complete", post(chunks::complete))
+        .route("/files", post(files::post))
+        .route("/files/{fileId}", get(files::get))
+        .route("/files/{fileId}/content", get(files::content))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/healthz", get(health::healthz));
+    routes
+        .with_state(api.clone())
+        .merge(page::routes())
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(layer::panicked))
+        .layer(from_fn_with_state(api, layer::around))
+}
+
+/// The admin listener's routes.
+pub fn admin(health: Health, metrics: PrometheusHandle, engine: Engine) -> Router {
+    let measured = Router::new().route("/metrics", get(health::metrics)).with_state((metrics, engine));
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/healthz", get(health::healthz_in_detail))
+        .with_state(health)
+        .merge(measured)
+}
+
+async fn not_found() -> Response {
+    Problem(Refusal::NotFound).into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    Problem(Refusal::MethodNotAllowed).into_response()
+}
+
+/// The fileId in a path.
+pub struct FileIdPath(pub FileId);
+
+impl FromRequestParts<Api> for FileIdPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, api).await;
+        // What cannot be decoded (`%ff`) is no fileId either.
+        let Path(text) = path.map_err(|_| Problem(Refusal::InvalidFileId))?;
+        Ok(Self(FileId::parse(&text)?))
+    }
+}

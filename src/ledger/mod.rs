@@ -1,4 +1,198 @@
 //! The ledger: what was acknowledged, in SQLite or Postgres. The only SQL.
+//!
+//! Every arrow between states is a compare-and-set, and what follows from it
+//! (the file's row, the events, the owner's counter) is in its transaction.
+//! No transaction and no connection is held while anybody waits for a client
+//! or a store.
+//!
+//! - `open` connects, locks and migrates; `error` says what can go wrong;
+//! - `db` makes two databases one; `rows` reads what they hold;
+//! - `writer` commits what many ask for at once in one batch; `record` is what
+//!   it does for chunks;
+//! - `create`, `uploads`, `states`, `chunks`, `files`, `sweeping` and `outbox`
+//!   are the questions and the arrows themselves.
 
+mod chunks;
 pub mod config;
+mod create;
+mod db;
+pub mod error;
+mod files;
+mod lock;
+mod keys;
+mod open;
+mod outbox;
+mod record;
+mod rows;
+mod states;
+mod sweeping;
+mod uploads;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::{PgPool, SqlitePool};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::domain::Timestamp;
+use db::{Backend, Conn, sql};
+use lock::DatabaseLock;
+use writer::Writer;
+
 pub use config::DatabaseConfig;
+pub use create::{Creation, NewUpload};
+pub use error::{LedgerError, OpenError};
+pub use files::FileCreation;
+pub use open::Migrated;
+pub use outbox::{Delivery, NewEvent, OutboxCounts};
+pub use record::{RecordChunk, Recorded};
+pub use sweeping::Remains;
+pub use uploads::SessionSet;
+
+/// The ledger, open. Clones are the same ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pools: Pools,
+    /// None when it was opened to read only.
+    writer: Option<Writer>,
+    clock: Arc<dyn Clock>,
+    /// How long a lease lasts unless it is renewed.
+    lease: Duration,
+    /// Names this opening of the ledger in the leases it takes.
+    boot: Uuid,
+    /// Milliseconds that a test has put on the lease clock.
+    lease_clock_shift: AtomicI64,
+    /// Held until the ledger is dropped.
+    _lock: Option<DatabaseLock>,
+}
+
+/// The connections.
+#[derive(Clone)]
+enum Pools {
+    Sqlite {
+        readers: SqlitePool,
+        /// The one connection that writes; none when nothing does.
+        writer: Option<SqlitePool>,
+    },
+    Postgres(PgPool),
+}
+
+/// How a transaction ends.
+enum End<T> {
+    Commit(T),
+    Rollback(T),
+}
+
+impl Ledger {
+    /// `sqlite` or `postgres`.
+    pub fn backend(&self) -> &'static str {
+        match self.inner.pools.backend() {
+            Backend::Sqlite => "sqlite",
+            Backend::Postgres => "postgres",
+        }
+    }
+
+    /// Whether the database answers and takes writes.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        if let Some(writer) = &self.inner.writer {
+            writer.sound()?;
+        }
+        self.read().await?.row(sql("SELECT 1 AS one")).await.map(|_| ())
+    }
+
+    /// Commits what is queued, takes no more, and closes all connections.
+    pub async fn close(&self) {
+        if let Some(writer) = &self.inner.writer {
+            writer.close().await;
+        }
+        match &self.inner.pools {
+            Pools::Sqlite { readers, writer } => {
+                readers.close().await;
+                // Last, so that its closing folds the write-ahead log into the file.
+                if let Some(writer) = writer {
+                    writer.close().await;
+                }
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// For tests: lets all leases age by this much at once.
+    pub fn age_leases(&self, by: Duration) {
+        self.inner.lease_clock_shift.fetch_add(millis(by), Ordering::SeqCst);
+    }
+
+    /// A connection to read with.
+    async fn read(&self) -> Result<Conn, LedgerError> {
+        self.inner.pools.reader().await
+    }
+
+    /// Runs a transaction to its end, whether or not the caller stays for it.
+    /// SQLite: in the writer's next batch. Postgres: on a connection of its own.
+    async fn write<T, F>(&self, job: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
+    {
+        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.transact(job).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// What we add to `{lease_clock}`. SQLite has one gateway, so its lease
+    /// clock is that gateway's monotonic one, and every lease of an earlier
+    /// start is void. Postgres' is the server's, the same for all gateways.
+    fn lease_clock(&self) -> i64 {
+        let shift = self.inner.lease_clock_shift.load(Ordering::SeqCst);
+        match self.inner.pools.backend() {
+            Backend::Sqlite => millis(self.inner.clock.monotonic()).saturating_add(shift),
+            Backend::Postgres => shift,
+        }
+    }
+
+    fn lease_millis(&self) -> i64 {
+        millis(self.inner.lease)
+    }
+}
+
+impl Pools {
+    const fn backend(&self) -> Backend {
+        match self {
+            Self::Sqlite { .. } => Backend::Sqlite,
+            Self::Postgres(_) => Backend::Postgres,
+        }
+    }
+
+    async fn reader(&self) -> Result<Conn, LedgerError> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => Conn::Sqlite(readers.acquire().await?),
+            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
+        })
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("backend", &self.backend()).finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds as the ledger keeps them.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A size as the ledger keeps it: no store holds more than 2⁶³ bytes.
+fn size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{self, Secret};
@@ -37,30 +35,5 @@ pub struct Endpoint {
 impl Default for WebhookConfig {
     fn default() -> Self {
         Self { url: None, secret: None, retry_initial: Duration::from_secs(2), endpoints: Vec::new() }
-    }
-}
-
-/// The bytes that events are signed with: a secret is `whsec_` and base64.
-pub fn signing_key(secret: &Secret) -> Result<Vec<u8>, String> {
-    const ADVICE: &str = "must be whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)";
-    let digits = secret.expose().trim().strip_prefix("whsec_").ok_or(ADVICE)?;
-    // With or without the padding: tools disagree about it.
-    let bytes = STANDARD_NO_PAD.decode(digits.trim_end_matches('=')).map_err(|_| ADVICE)?;
-    if bytes.is_empty() { Err(ADVICE.to_owned()) } else { Ok(bytes) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_base64_behind_its_prefix() {
-        let key = |text: &str| signing_key(&Secret::new(text));
-        assert_eq!(key("whsec_AQID"), Ok(vec![1, 2, 3]));
-        assert_eq!(key("whsec_AQ=="), Ok(vec![1]));
-        assert_eq!(key("whsec_AQ"), Ok(vec![1]));
-        for wrong in ["", "whsec_", "AQID", "whsec_!", "secret"] {
-            assert!(key(wrong).is_err(), "{wrong}");
-        }
     }
 }

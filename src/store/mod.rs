@@ -4,11 +4,15 @@
 
 pub mod config;
 pub mod conformance;
+pub mod deadline;
 pub mod error;
 pub mod faulty;
 pub mod file;
+pub mod measured;
 pub mod memory;
 pub mod oss;
+pub mod parts;
+pub mod retry;
 
 use std::fmt;
 use std::ops::Range;

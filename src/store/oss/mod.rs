@@ -1,5 +1,15 @@
 //! Aliyun OSS.
+//!
+//! `sign`, `endpoint`, `xml` and `answer` decide and are pure; `request` sends
+//! what they made, `store` says each call of the trait in OSS's words.
 
+pub mod answer;
 pub mod config;
+pub mod endpoint;
+pub mod request;
+pub mod sign;
+pub mod store;
+pub mod xml;
 
 pub use config::{OssConfig, SignatureVersion};
+pub use store::OssStore;

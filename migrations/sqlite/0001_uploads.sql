@@ -1,0 +1,144 @@
+-- What was acknowledged to clients. Times are milliseconds since the Unix
+-- epoch; sizes are bytes; a CRC-64 is kept as the signed integer of the same
+-- bits; ids are the 16 bytes of a UUID.
+
+CREATE TABLE uploads (
+    id            BLOB    NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    owner         TEXT    NOT NULL,
+    file_id       TEXT    NOT NULL,
+    -- The one that (owner, file_id) means now; those it replaced stay for their remains.
+    is_current    INTEGER NOT NULL,
+    file_name     TEXT    NOT NULL,
+    content_type  TEXT,
+    metadata      TEXT    NOT NULL,
+    total_chunks  INTEGER NOT NULL,
+    -- Null where they are still to be learnt.
+    chunk_bytes   INTEGER,
+    last_bytes    INTEGER,
+    file_bytes    INTEGER,
+    -- What the client declared, as algorithm:value.
+    checksum      TEXT,
+    auto_complete INTEGER NOT NULL,
+    object_key    TEXT    NOT NULL,
+    state         TEXT    NOT NULL,
+    -- The store's multipart upload, and how often one was asked for.
+    session       TEXT,
+    begins        INTEGER NOT NULL DEFAULT 0,
+    failure       TEXT,
+    -- Who merges it, and until when on the lease clock.
+    lease_token   BLOB,
+    lease_holder  BLOB,
+    lease_until   INTEGER NOT NULL DEFAULT 0,
+    -- The object, once there is one.
+    etag          TEXT,
+    crc64         INTEGER,
+    completed_at  INTEGER,
+    created_at    INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL,
+    expires_at    INTEGER NOT NULL,
+    -- When it left uploading and completing for good.
+    ended_at      INTEGER,
+    -- Whether the store may hold parts that no object needs.
+    remains       INTEGER NOT NULL DEFAULT FALSE,
+    -- Whether it has ended with chunk rows that are still to be pruned.
+    chunks_kept   INTEGER NOT NULL DEFAULT FALSE
+) STRICT;
+
+CREATE UNIQUE INDEX uploads_current ON uploads (owner, file_id) WHERE is_current;
+CREATE INDEX uploads_of_owner ON uploads (owner, created_at, id) WHERE is_current;
+CREATE INDEX uploads_of_all ON uploads (created_at, id) WHERE is_current;
+CREATE INDEX uploads_expiring ON uploads (expires_at) WHERE state = 'uploading';
+CREATE INDEX uploads_mergeable ON uploads (id) WHERE state = 'uploading' AND auto_complete;
+CREATE INDEX uploads_completing ON uploads (lease_until) WHERE state = 'completing';
+CREATE INDEX uploads_with_remains ON uploads (updated_at) WHERE remains;
+CREATE INDEX uploads_with_chunks ON uploads (ended_at) WHERE chunks_kept;
+
+-- What was acknowledged. No foreign key: on Postgres its check would lock the
+-- upload's row, which all of the upload's chunks would then share.
+CREATE TABLE chunks (
+    upload_id   BLOB    NOT NULL,
+    chunk_index INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL,
+    crc64       INTEGER NOT NULL,
+    -- Of the part that is this chunk; null for a chunk that lies in a part of `parts`.
+    etag        TEXT,
+    recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (upload_id, chunk_index)
+) STRICT, WITHOUT ROWID;
+
+-- What the store holds, where a part is not one chunk.
+CREATE TABLE parts (
+    upload_id   BLOB    NOT NULL,
+    part_number INTEGER NOT NULL,
+    -- The chunks in it; null where bytes are appended at an offset.
+    first_chunk INTEGER,
+    chunk_count INTEGER,
+    bytes       INTEGER NOT NULL,
+    crc64       INTEGER NOT NULL,
+    etag        TEXT    NOT NULL,
+    recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (upload_id, part_number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE files (
+    id           BLOB    NOT NULL PRIMARY KEY REFERENCES uploads (id),
+    owner        TEXT    NOT NULL,
+    file_id      TEXT    NOT NULL,
+    file_name    TEXT    NOT NULL,
+    content_type TEXT,
+    metadata     TEXT    NOT NULL,
+    object_key   TEXT    NOT NULL,
+    etag         TEXT    NOT NULL,
+    bytes        INTEGER NOT NULL,
+    crc64        INTEGER NOT NULL,
+    completed_at INTEGER NOT NULL,
+    -- What the client declared, as algorithm:value, and whether it was verified.
+    declared     TEXT,
+    verified     INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX files_current ON files (owner, file_id);
+CREATE INDEX files_of_owner ON files (owner, completed_at, id);
+
+-- How many uploads an owner has in uploading and completing together.
+CREATE TABLE owners (
+    owner        TEXT    NOT NULL PRIMARY KEY,
+    open_uploads INTEGER NOT NULL CHECK (open_uploads >= 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    id         TEXT    NOT NULL PRIMARY KEY,
+    kind       TEXT    NOT NULL,
+    upload_id  BLOB    NOT NULL,
+    owner      TEXT    NOT NULL,
+    body       TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX events_of_upload ON events (upload_id);
+
+CREATE TABLE deliveries (
+    event_id        TEXT    NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    endpoint        TEXT    NOT NULL,
+    state           TEXT    NOT NULL DEFAULT 'pending',
+    attempts        INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL,
+    lease_token     BLOB,
+    lease_until     INTEGER NOT NULL DEFAULT 0,
+    last_status     INTEGER,
+    last_error      TEXT,
+    delivered_at    INTEGER,
+    PRIMARY KEY (event_id, endpoint)
+) STRICT;
+
+CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX deliveries_dead ON deliveries (event_id) WHERE state = 'dead';
+CREATE INDEX deliveries_leased ON deliveries (lease_token) WHERE lease_token IS NOT NULL;
+
+-- Keys that were made here rather than configured. Only their hashes.
+CREATE TABLE api_keys (
+    name       TEXT    NOT NULL PRIMARY KEY,
+    -- 64 hex digits.
+    sha256     TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

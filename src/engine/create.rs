@@ -1,0 +1,252 @@
+//! `POST /uploads`, and the creation of an upload by its first form.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::domain::event::{EventKind, Subject};
+use crate::domain::rules::{self, Declared};
+use crate::domain::{
+    Checksum, Crc64, File, FileId, Geometry, Object, Owner, Plan, Refusal, State, Upload, UploadId,
+};
+use crate::engine::{Engine, EngineError, keys};
+use crate::ledger::{Creation, FileCreation, NewUpload};
+use crate::store::body_of;
+
+/// What a client says of a file it wants to upload.
+#[derive(Clone, Debug)]
+pub struct CreateUpload {
+    /// The client's id; none makes one.
+    pub file_id: Option<FileId>,
+    /// The user's file name.
+    pub file_name: String,
+    /// MIME type.
+    pub content_type: Option<String>,
+    /// Pairs to hand back.
+    pub metadata: BTreeMap<String, String>,
+    /// The checksum of the whole file.
+    pub checksum: Option<Checksum>,
+    /// Whether the last chunk starts the merge; none is the server's default.
+    pub auto_complete: Option<bool>,
+    /// Gives up what is there under this fileId.
+    pub restart: bool,
+    /// What is known of the file's cut.
+    pub cut: Cut,
+}
+
+/// What a client says of how its file is cut.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    /// `POST /uploads`: the size is known, the rest is agreed on.
+    Declared { total_bytes: u64, chunk_bytes: Option<u64>, count: Option<u64> },
+    /// A form: the number of chunks is known, the rest may be learnt.
+    Form { count: u64, chunk_bytes: Option<u64>, total_bytes: Option<u64> },
+}
+
+impl Cut {
+    fn declared<'a>(&self, checksum: Option<&'a Checksum>) -> Declared<'a> {
+        match *self {
+            Self::Declared { total_bytes, chunk_bytes, count } => {
+                Declared { total_bytes: Some(total_bytes), chunk_bytes, count, checksum }
+            }
+            Self::Form { count, chunk_bytes, total_bytes } => {
+                Declared { total_bytes, chunk_bytes, count: Some(count), checksum }
+            }
+        }
+    }
+}
+
+/// What came of a creation.
+#[derive(Clone, Debug)]
+pub struct CreatedUpload {
+    /// The upload, new or known.
+    pub upload: Upload,
+    /// Whether this call made it.
+    pub is_new: bool,
+}
+
+impl Engine {
+    /// Creates the upload, or finds the one that this owner has under this
+    /// fileId and that agrees with what is said of it.
+    pub async fn create(&self, owner: &Owner, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
+        self.check(&wanted)?;
+        let known = match &wanted.file_id {
+            Some(file_id) => self.shared.ledger.find_upload(owner, file_id).await?,
+            None => None,
+        };
+        // An upload that is known is judged by what was agreed then, before
+        // today's limits and an impossible chunk size can refuse it.
+        if let Some(upload) = known.as_ref().filter(|u| rules::closed(&u.state).is_none()) {
+            if wanted.restart {
+                return self.restart(upload, owner, wanted).await;
+            }
+            rules::agrees(upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
+            return Ok(CreatedUpload { upload: upload.clone(), is_new: false });
+        }
+        let new = self.new_upload(owner, &wanted)?;
+        if new.geometry.count() == 0 {
+            return self.create_empty(new).await;
+        }
+        let creation = self.shared.ledger.create_upload(&new, self.shared.settings.open_uploads_max).await?;
+        self.created(creation, &wanted)
+    }
+
+    fn created(&self, creation: Creation, wanted: &CreateUpload) -> Result<CreatedUpload, EngineError> {
+        match creation {
+            Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
+            Creation::Known(upload) => {
+                rules::agrees(&upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
+                Ok(CreatedUpload { upload, is_new: false })
+            }
+            Creation::TooManyOpen => Err(Refusal::TooManyUploads { max: self.shared.settings.open_uploads_max }.into()),
+        }
+    }
+
+    async fn restart(&self, old: &Upload, owner: &Owner, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
+        match old.state {
+            State::Completed { .. } => return Err(Refusal::UploadCompleted.into()),
+            State::Completing { .. } => return Err(Refusal::UploadCompleting.into()),
+            State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {}
+        }
+        let new = self.new_upload(owner, &wanted)?;
+        let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
+        if new.geometry.count() == 0 {
+            // Given up first: what takes its place is completed at once.
+            self.shared.ledger.abort(old.id, &events).await?;
+            return self.create_empty(new).await;
+        }
+        let open_max = self.shared.settings.open_uploads_max;
+        let creation = self.shared.ledger.restart_upload(old.id, &new, open_max, &events).await?;
+        self.shared.events.notify_one();
+        match creation {
+            Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
+            Creation::Known(upload) => match upload.state {
+                State::Completed { .. } => Err(Refusal::UploadCompleted.into()),
+                State::Completing { .. } => Err(Refusal::UploadCompleting.into()),
+                State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
+                    Err(Refusal::conflict("somebody else began it anew at the same time").into())
+                }
+            },
+            Creation::TooManyOpen => Err(Refusal::TooManyUploads { max: open_max }.into()),
+        }
+    }
+
+    pub(super) fn check(&self, wanted: &CreateUpload) -> Result<(), Refusal> {
+        rules::check_file_name(&wanted.file_name)?;
+        rules::check_metadata(&wanted.metadata)?;
+        wanted.content_type.as_deref().map_or(Ok(()), rules::check_content_type)
+    }
+
+    fn new_upload(&self, owner: &Owner, wanted: &CreateUpload) -> Result<NewUpload, EngineError> {
+        let (bounds, bytes_max) = (self.bounds(), self.shared.settings.file_bytes_max);
+        let geometry = match wanted.cut {
+            Cut::Declared { total_bytes, .. } | Cut::Form { total_bytes: Some(total_bytes), .. }
+                if total_bytes > bytes_max =>
+            {
+                return Err(Refusal::FileTooLarge { bytes: Some(total_bytes), bytes_max }.into());
+            }
+            Cut::Declared { total_bytes, chunk_bytes, count } => {
+                Geometry::Fixed(Plan::declare(total_bytes, chunk_bytes, count, &bounds)?)
+            }
+            Cut::Form { count, chunk_bytes, total_bytes } => {
+                Geometry::from_form(count, chunk_bytes, total_bytes, &bounds)?
+            }
+        };
+        self.describe(owner, wanted, geometry)
+    }
+
+    /// The row of a new upload: its id, its key, its times.
+    pub(super) fn describe(&self, owner: &Owner, wanted: &CreateUpload, geometry: Geometry) -> Result<NewUpload, EngineError> {
+        let clock = &self.shared.clock;
+        let (at, upload) = (clock.now(), &self.shared.settings.upload);
+        let key = keys::object_key(&upload.key_template, owner, &wanted.file_name, at, clock.random())
+            .ok_or_else(|| EngineError::Broken(format!("upload.key_template makes no key: {}", upload.key_template)))?;
+        Ok(NewUpload {
+            id: UploadId(clock.uuid_v7()),
+            owner: owner.clone(),
+            file_id: wanted.file_id.clone().unwrap_or_else(|| FileId::from_random(clock.random())),
+            file_name: wanted.file_name.clone(),
+            content_type: wanted.content_type.clone(),
+            metadata: wanted.metadata.clone(),
+            geometry,
+            checksum: wanted.checksum,
+            auto_complete: wanted.auto_complete.unwrap_or(upload.auto_complete),
+            key,
+            at,
+            expires_at: at.plus(upload.expires_after),
+        })
+    }
+
+    /// A file of no bytes is completed by its creation: first the object, then
+    /// the row, so that the store being away creates nothing.
+    async fn create_empty(&self, new: NewUpload) -> Result<CreatedUpload, EngineError> {
+        let verified = match &new.checksum {
+            None => true,
+            Some(Checksum::Crc64(crc)) => *crc == Crc64::EMPTY,
+            Some(Checksum::Md5(digest)) => hex::encode(digest) == MD5_OF_NOTHING,
+            Some(Checksum::Sha256(digest)) => hex::encode(digest) == SHA256_OF_NOTHING,
+        };
+        if !verified {
+            let declared = new.checksum.map(|c| c.tagged()).unwrap_or_default();
+            return Err(Refusal::IntegrityFailed { declared, computed: None }.into());
+        }
+        let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), 0, body_of(Bytes::new())).await?;
+        let object = Object { etag: stored.etag, bytes: 0, crc64: Crc64::EMPTY, completed_at: self.shared.clock.now() };
+        let (upload, is_new) = self.create_file(new, object).await?;
+        Ok(CreatedUpload { upload, is_new })
+    }
+
+    /// Records a file whose object is in the store already. When the fileId is
+    /// taken meanwhile, the object is removed again.
+    pub(super) async fn create_file(&self, new: NewUpload, object: Object) -> Result<(Upload, bool), EngineError> {
+        let file = file_of_new(&new, object.clone());
+        let upload = upload_of_new(&new, object);
+        let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
+        match self.shared.ledger.create_file(&new, &file, &events).await? {
+            FileCreation::Created => {
+                self.shared.events.notify_one();
+                Ok((upload, true))
+            }
+            FileCreation::Known(known) => {
+                self.shared.store.delete(&new.key).await?;
+                Ok((known, false))
+            }
+        }
+    }
+}
+
+const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
+const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn file_of_new(new: &NewUpload, object: Object) -> File {
+    File {
+        id: new.id,
+        owner: new.owner.clone(),
+        file_id: new.file_id.clone(),
+        file_name: new.file_name.clone(),
+        content_type: new.content_type.clone(),
+        metadata: new.metadata.clone(),
+        key: new.key.clone(),
+        object,
+        declared: new.checksum.map(|checksum| (checksum, true)),
+    }
+}
+
+fn upload_of_new(new: &NewUpload, object: Object) -> Upload {
+    Upload {
+        id: new.id,
+        owner: new.owner.clone(),
+        file_id: new.file_id.clone(),
+        file_name: new.file_name.clone(),
+        content_type: new.content_type.clone(),
+        metadata: new.metadata.clone(),
+        geometry: new.geometry,
+        checksum: new.checksum,
+        auto_complete: new.auto_complete,
+        key: new.key.clone(),
+        state: State::Completed { object },
+        created_at: new.at,
+        updated_at: new.at,
+        expires_at: new.expires_at,
+    }
+}

@@ -1,0 +1,101 @@
+//! Files: one small file in one request, and reading what is there.
+
+use std::ops::Range;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{File, FileId, Geometry, Object, Owner, Plan, Refusal, State};
+use crate::engine::create::CreateUpload;
+use crate::engine::intake::{self, Incoming, Verified};
+use crate::engine::{Engine, EngineError};
+use crate::store::{Reading, StoreError};
+
+impl Engine {
+    /// Takes a small file whole: one PutObject, one row, one event. Like a
+    /// chunk, it runs in a task that owns the body.
+    pub async fn put_file(
+        &self,
+        owner: Owner,
+        wanted: CreateUpload,
+        bytes: u64,
+        body: Incoming,
+    ) -> Result<File, EngineError> {
+        let engine = self.clone();
+        let task = self.spawn(async move { engine.take_file(&owner, wanted, bytes, body).await });
+        task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the file's task died: {error}"))))
+    }
+
+    async fn take_file(
+        &self,
+        owner: &Owner,
+        wanted: CreateUpload,
+        bytes: u64,
+        body: Incoming,
+    ) -> Result<File, EngineError> {
+        let bytes_max = self.shared.settings.upload.simple_max_bytes.min(self.shared.store.limits().put_bytes_max);
+        if bytes > bytes_max.min(self.shared.settings.file_bytes_max) {
+            return Err(Refusal::SimpleFileTooLarge { bytes_max }.into());
+        }
+        let plan = Plan::restore(bytes, u32::from(bytes > 0), bytes)
+            .ok_or_else(|| EngineError::Broken("a file of one chunk has no plan".to_owned()))?;
+        self.check(&wanted)?;
+        let new = self.describe(owner, &wanted, Geometry::Fixed(plan))?;
+        if let Some(file_id) = &wanted.file_id {
+            self.refuse_taken(owner, file_id, bytes).await?;
+        }
+        let turn = tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)?;
+        let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
+        let (verified, verdict) =
+            Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
+        let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
+        let stored = match (verdict.refused(), stored) {
+            (Some(refusal), _) => return Err(refusal.clone().into()),
+            (None, stored) => stored?,
+        };
+        let crc64 = verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))?;
+        if stored.crc64.is_some_and(|theirs| theirs != crc64) || stored.bytes != bytes {
+            self.shared.store.delete(&new.key).await?;
+            return Err(Refusal::StoreUnavailable { reason: "the object store damaged the file on its way" }.into());
+        }
+        let object = Object { etag: stored.etag, bytes, crc64, completed_at: self.shared.clock.now() };
+        let (upload, _) = self.create_file(new, object).await?;
+        // Known already: the same file again is fine, another one is not.
+        match &upload.state {
+            State::Completed { object } if object.crc64 == crc64 && object.bytes == bytes => {
+                self.file(owner, &upload.file_id).await
+            }
+            State::Completed { .. } | State::Open { .. } | State::Completing { .. } | State::Failed { .. }
+            | State::Aborted | State::Expired => Err(Refusal::conflict("another file has this fileId").into()),
+        }
+    }
+
+    /// What can be refused before the body is read is refused then.
+    async fn refuse_taken(&self, owner: &Owner, file_id: &FileId, bytes: u64) -> Result<(), EngineError> {
+        let Some(known) = self.shared.ledger.find_upload(owner, file_id).await? else { return Ok(()) };
+        match &known.state {
+            State::Completed { object } if object.bytes == bytes => Ok(()),
+            State::Failed { .. } | State::Aborted | State::Expired => Ok(()),
+            State::Completed { .. } | State::Open { .. } | State::Completing { .. } => {
+                Err(Refusal::conflict("another upload has this fileId").into())
+            }
+        }
+    }
+
+    /// The file under this fileId.
+    pub async fn file(&self, owner: &Owner, file_id: &FileId) -> Result<File, EngineError> {
+        Ok(self.shared.ledger.find_file(owner, file_id).await?.ok_or(Refusal::FileNotFound)?)
+    }
+
+    /// The file's bytes, or a range of them that lies within it.
+    pub async fn read_file(&self, file: &File, range: Option<Range<u64>>) -> Result<Reading, EngineError> {
+        match self.shared.store.get(&file.key, range).await {
+            Ok(reading) => Ok(reading),
+            // The row says that it is there: somebody removed it behind our back.
+            Err(StoreError::NoSuchObject) => {
+                Err(EngineError::Broken(format!("the object {} of file {} is gone from the store", file.key, file.id)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! One chunk, from its first byte to its acknowledgement:
+//! its body is read and verified → the store has the part and its proof
+//! matches → the row is committed. In that order, and only then 200.
+//!
+//! All of it runs in one task of its own that owns the body: when the client
+//! vanishes, the body breaks off and the task ends; once the last byte is
+//! read, nobody can stop it any more.
+
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::domain::rules::{self, Admission};
+use crate::domain::{
+    Checksum, ChecksumAlgorithm, Chunk, Crc64, Failure, File, FileId, Geometry, Owner, PartNumber, Progress, Refusal,
+    State, Upload,
+    plan::Lesson,
+};
+use crate::engine::finish::{Entry, Finished};
+use crate::engine::intake::{self, Incoming, Verdict, Verified};
+use crate::engine::{Engine, EngineError};
+use crate::ledger::{RecordChunk, Recorded};
+use crate::store::{NewPart, StoreError, Target};
+
+/// A chunk that a client sends.
+pub struct PutChunk {
+    /// Whose upload it is of.
+    pub owner: Owner,
+    /// Which upload.
+    pub file_id: FileId,
+    /// Which chunk, as it was sent: it may be out of range.
+    pub index: i128,
+    /// How long the body is announced to be.
+    pub bytes: Option<u64>,
+    /// Checksums of the body, as declared.
+    pub checksums: Vec<Checksum>,
+    /// The body.
+    pub body: Incoming,
+}
+
+/// What a client is told of a chunk that is safe.
+#[derive(Clone, Debug)]
+pub struct ChunkStored {
+    /// The upload, as it was when the chunk came.
+    pub upload: Upload,
+    /// The chunk's index.
+    pub index: u32,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its checksums: CRC-64 always, but for a chunk whose row is swept, and
+    /// those that were declared.
+    pub checksums: Vec<Checksum>,
+    /// How much is recorded by now.
+    pub progress: Progress,
+    /// The file, if it is there.
+    pub file: Option<File>,
+    /// Chunks that a merge found missing.
+    pub missing: Option<Vec<[u32; 2]>>,
+}
+
+impl Engine {
+    /// Takes a chunk. Dropping the future does not stop what is past its last byte.
+    pub async fn put_chunk(&self, put: PutChunk) -> Result<ChunkStored, EngineError> {
+        let engine = self.clone();
+        let task = self.spawn(async move { engine.take_chunk(put).await });
+        task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the chunk's task died: {error}"))))
+    }
+
+    async fn take_chunk(&self, put: PutChunk) -> Result<ChunkStored, EngineError> {
+        // The slot first: what the ledger says of this index holds until it is given back.
+        let slot = self.shared.slots.take(&put.owner, &put.file_id, put.index).await;
+        let (upload, admission) = self.admit(&put.owner, &put.file_id, put.index, put.bytes).await?;
+        let stored = match admission {
+            Admission::Store { bytes, lesson } => {
+                self.store_chunk(put, upload, bytes, lesson, slot.superseded()).await
+            }
+            Admission::Compare(chunk) => self.compare(put, upload, chunk, slot.superseded()).await,
+            Admission::CompareLength { bytes } => self.compare_length(put, upload, bytes, slot.superseded()).await,
+            Admission::Empty => self.compare_length(put, upload, 0, slot.superseded()).await,
+        };
+        // Given back once the row is committed, before any merge begins.
+        drop(slot);
+        self.conclude(stored?).await
+    }
+
+    async fn admit(
+        &self,
+        owner: &Owner,
+        file_id: &FileId,
+        index: i128,
+        bytes: Option<u64>,
+    ) -> Result<(Upload, Admission), EngineError> {
+        // An index beyond all plans is refused by the plan; the ledger is asked for one it can hold.
+        let row = u32::try_from(index).unwrap_or(u32::MAX >> 1);
+        let found = self.shared.ledger.find_for_chunk(owner, file_id, row).await?;
+        let (upload, recorded) = found.ok_or(Refusal::UploadNotFound)?;
+        let admission = rules::admit_chunk(&upload, recorded.as_ref(), index, bytes, &self.bounds())?;
+        Ok((upload, admission))
+    }
+
+    async fn store_chunk(
+        &self,
+        put: PutChunk,
+        upload: Upload,
+        bytes: u64,
+        lesson: Option<Lesson>,
+        superseded: CancellationToken,
+    ) -> Result<ChunkStored, EngineError> {
+        self.check_total(&upload, bytes, lesson)?;
+        let turn = tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)?;
+        let checksums = put.checksums.clone();
+        let chunk = self.forward(put, &upload, bytes, superseded).await?;
+        self.record(upload, chunk, lesson, checksums).await
+    }
+
+    /// Chunks that are learnt may add up to more than is allowed.
+    fn check_total(&self, upload: &Upload, bytes: u64, lesson: Option<Lesson>) -> Result<(), Refusal> {
+        let bytes_max = self.shared.settings.file_bytes_max;
+        let others = match lesson {
+            Some(Lesson::ChunkBytes(bytes)) => bytes.saturating_mul(u64::from(upload.geometry.count()) - 1),
+            Some(Lesson::LastBytes(bytes)) => bytes,
+            None => 0,
+        };
+        if bytes > bytes_max || others > bytes_max {
+            return Err(Refusal::FileTooLarge { bytes: None, bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Streams the body into the store as one part, and checks the store's proof.
+    async fn forward(
+        &self,
+        put: PutChunk,
+        upload: &Upload,
+        bytes: u64,
+        superseded: CancellationToken,
+    ) -> Result<Chunk, EngineError> {
+        let index = admitted_index(&put);
+        let number = PartNumber::of_chunk(index)
+            .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
+        let session = self.session(upload).await?;
+        let declared = intake::Declared { checksums: put.checksums, whole: whole_checksum(upload) };
+        let (body, verdict) =
+            Verified::new(put.body, bytes, declared, superseded, Refusal::ChunkSuperseded { index });
+        let target = Target { key: &upload.key, session: &session };
+        let stored = self.shared.store.put_part(target, NewPart { number, bytes, body: body.boxed() }).await;
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(error) => return Err(self.not_stored(upload, &verdict, error).await),
+        };
+        let Some(crc64) = verdict.crc64() else {
+            return Err(EngineError::Broken("the store took a part whose body was not read to its end".to_owned()));
+        };
+        if stored.crc64.is_some_and(|theirs| theirs != crc64) {
+            metrics::counter!("chunkgate_store_proof_failures_total").increment(1);
+            warn!(upload = %upload.id, index, ours = %crc64, theirs = ?stored.crc64, "the store's checksum of the part is not ours");
+            return Err(Refusal::StoreUnavailable { reason: "the object store damaged the chunk on its way" }.into());
+        }
+        Ok(Chunk { index, bytes, crc64, etag: stored.etag })
+    }
+
+    /// Why a part was not stored, as the client is told.
+    async fn not_stored(&self, upload: &Upload, verdict: &Verdict, error: StoreError) -> EngineError {
+        match (verdict.refused(), error) {
+            (Some(refusal @ Refusal::IntegrityFailed { .. }), _) => {
+                // One chunk is the whole file, and it is not what was declared.
+                match self.fail_upload(upload, None, Failure::IntegrityFailed).await {
+                    Ok(()) => refusal.clone().into(),
+                    Err(error) => error,
+                }
+            }
+            (Some(refusal), _) => refusal.clone().into(),
+            (None, StoreError::NoSuchUpload) => self.lost(upload).await.unwrap_or_else(|error| error),
+            (None, error) => error.into(),
+        }
+    }
+
+    /// The store has no such multipart upload while one is being written to:
+    /// completed or ended meanwhile, or lost.
+    async fn lost(&self, upload: &Upload) -> Result<EngineError, EngineError> {
+        let now = self.shared.ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
+        if let State::Open { .. } = now.state {
+            // Not all chunks are recorded, so no merge can have begun: it is gone.
+            self.fail_upload(&now, None, Failure::UploadLost).await?;
+            return Ok(Refusal::UploadLost.into());
+        }
+        Ok(rules::closed(&now.state)
+            .unwrap_or(Refusal::StoreUnavailable { reason: "the upload was completed meanwhile" })
+            .into())
+    }
+
+    /// Commits the row. From here on the chunk is acknowledged.
+    async fn record(
+        &self,
+        upload: Upload,
+        chunk: Chunk,
+        lesson: Option<Lesson>,
+        declared: Vec<Checksum>,
+    ) -> Result<ChunkStored, EngineError> {
+        let at = self.shared.clock.now();
+        let span = self.shared.settings.upload.expires_after;
+        // Sliding by every chunk would write one hot row per upload.
+        let slides = at.plus(span).since(upload.expires_at) > span / 10;
+        let record = RecordChunk {
+            upload: upload.id,
+            chunk: chunk.clone(),
+            lesson,
+            expires_at: slides.then(|| at.plus(span)),
+            at,
+        };
+        let (known, progress) = match self.shared.ledger.record_chunk(record).await? {
+            Recorded::New(progress) => (chunk, progress),
+            Recorded::Known(known, progress) => {
+                if known.crc64 != chunk.crc64 || known.bytes != chunk.bytes {
+                    return Err(Refusal::ChunkConflict { index: chunk.index }.into());
+                }
+                (known, progress)
+            }
+            Recorded::PlanDiffers => {
+                return Err(Refusal::conflict("another chunk was recorded with another size meanwhile").into());
+            }
+            Recorded::NotOpen => return self.recorded_late(upload, chunk).await,
+        };
+        let upload = match lesson {
+            Some(lesson) => learnt(upload, lesson),
+            None => upload,
+        };
+        metrics::counter!("chunkgate_chunks_total").increment(1);
+        metrics::counter!("chunkgate_chunk_bytes_total").increment(known.bytes);
+        Ok(ChunkStored {
+            index: known.index,
+            bytes: known.bytes,
+            checksums: with_crc64(declared, known.crc64),
+            progress,
+            upload,
+            file: None,
+            missing: None,
+        })
+    }
+
+    /// The upload was no longer open when the chunk was to be recorded: another
+    /// gateway may have recorded the same chunk and merged.
+    async fn recorded_late(&self, upload: Upload, chunk: Chunk) -> Result<ChunkStored, EngineError> {
+        let found = self.shared.ledger.find_for_chunk(&upload.owner, &upload.file_id, chunk.index).await?;
+        let (now, recorded) = found.filter(|(now, _)| now.id == upload.id).ok_or(Refusal::UploadNotFound)?;
+        if let Some(refusal) = rules::closed(&now.state) {
+            return Err(refusal.into());
+        }
+        let same = recorded.is_some_and(|known| known.crc64 == chunk.crc64 && known.bytes == chunk.bytes);
+        if !same {
+            return Err(Refusal::ChunkConflict { index: chunk.index }.into());
+        }
+        let progress = self.shared.ledger.progress(now.id).await?;
+        let checksums = with_crc64(Vec::new(), chunk.crc64);
+        let (index, bytes) = (chunk.index, chunk.bytes);
+        Ok(ChunkStored { upload: now, index, bytes, checksums, progress, file: None, missing: None })
+    }
+
+    /// A recorded chunk comes again: it is read, compared and dropped.
+    async fn compare(
+        &self,
+        put: PutChunk,
+        upload: Upload,
+        chunk: Chunk,
+        superseded: CancellationToken,
+    ) -> Result<ChunkStored, EngineError> {
+        let conflict = Refusal::ChunkConflict { index: chunk.index };
+        let declared = put.checksums.iter().find(|c| c.algorithm() == ChecksumAlgorithm::Crc64).copied();
+        let by_digest = declared == Some(Checksum::Crc64(chunk.crc64)) && put.bytes == Some(chunk.bytes);
+        let mut checksums = Vec::new();
+        if !by_digest {
+            checksums = put.checksums.clone();
+            let crc64 = self.read(put, chunk.bytes, superseded).await?;
+            if crc64 != chunk.crc64 {
+                return Err(conflict.into());
+            }
+        }
+        metrics::counter!("chunkgate_chunk_repeats_total").increment(1);
+        let progress = self.shared.ledger.progress(upload.id).await?;
+        let checksums = with_crc64(checksums, chunk.crc64);
+        let (index, bytes) = (chunk.index, chunk.bytes);
+        Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, missing: None })
+    }
+
+    /// A chunk of which only the length is known any more, or that is empty.
+    async fn compare_length(
+        &self,
+        put: PutChunk,
+        upload: Upload,
+        bytes: u64,
+        superseded: CancellationToken,
+    ) -> Result<ChunkStored, EngineError> {
+        let (index, checksums) = (admitted_index(&put), put.checksums.clone());
+        let crc64 = self.read(put, bytes, superseded).await?;
+        let checksums = with_crc64(checksums, crc64);
+        let progress =
+            Progress { chunks: upload.geometry.count(), bytes: upload.geometry.total_bytes().unwrap_or_default() };
+        Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, missing: None })
+    }
+
+    /// Reads a body that goes nowhere, and verifies what was declared of it.
+    async fn read(&self, put: PutChunk, bytes: u64, superseded: CancellationToken) -> Result<Crc64, EngineError> {
+        let superseded_as = Refusal::ChunkSuperseded { index: admitted_index(&put) };
+        let declared = intake::Declared { checksums: put.checksums, whole: None };
+        let (body, verdict) = Verified::new(put.body, bytes, declared, superseded, superseded_as);
+        if intake::drain(body.boxed()).await.is_err() {
+            return Err(verdict.refused().cloned().unwrap_or(Refusal::Internal).into());
+        }
+        verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))
+    }
+
+    /// Starts the merge if nothing is missing any more, and says what came of it.
+    async fn conclude(&self, mut stored: ChunkStored) -> Result<ChunkStored, EngineError> {
+        let finished = match &stored.upload.state {
+            State::Completed { .. } => Some(self.settled(stored.upload.id).await?),
+            State::Open { .. } if stored.upload.auto_complete && rules::is_full(&stored.upload.geometry, stored.progress) => {
+                Some(self.finish(stored.upload.id).await)
+            }
+            State::Open { .. }
+            | State::Completing { .. }
+            | State::Failed { .. }
+            | State::Aborted
+            | State::Expired => None,
+        };
+        match finished {
+            None | Some(Finished::Later) => {}
+            Some(Finished::Completed(file)) => stored.file = Some(file),
+            Some(Finished::Failed(refusal)) => return Err(refusal.into()),
+            Some(Finished::Missing(missing)) => {
+                if missing.iter().any(|&[first, last]| (first..=last).contains(&stored.index)) {
+                    let reason = "the object store no longer had this chunk when the file was merged";
+                    return Err(Refusal::StoreUnavailable { reason }.into());
+                }
+                stored.missing = Some(missing);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Merges an upload that nobody else merges, in the background.
+    pub(super) fn finish_later(&self, upload: &Upload, entry: Entry) {
+        // The task goes on without its watcher.
+        drop(self.merge(upload.id, entry));
+    }
+}
+
+/// The digest of the whole file, where one chunk is the whole file.
+fn whole_checksum(upload: &Upload) -> Option<Checksum> {
+    upload.checksum.filter(|_| upload.geometry.count() == 1)
+}
+
+/// The index of a chunk that was admitted: the plan has it, so it is small.
+fn admitted_index(put: &PutChunk) -> u32 {
+    u32::try_from(put.index).unwrap_or(u32::MAX)
+}
+
+fn with_crc64(declared: Vec<Checksum>, crc64: Crc64) -> Vec<Checksum> {
+    let others = declared.into_iter().filter(|c| c.algorithm() != ChecksumAlgorithm::Crc64);
+    std::iter::once(Checksum::Crc64(crc64)).chain(others).collect()
+}
+
+/// The upload with what its chunk has taught.
+fn learnt(mut upload: Upload, lesson: Lesson) -> Upload {
+    if let Geometry::Learning(mut learning) = upload.geometry {
+        match lesson {
+            Lesson::ChunkBytes(bytes) => learning.chunk_bytes = Some(bytes),
+            Lesson::LastBytes(bytes) => learning.last_bytes = Some(bytes),
+        }
+        upload.geometry = learning.settled().map_or(Geometry::Learning(learning), Geometry::Fixed);
+    }
+    upload
+}

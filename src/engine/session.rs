@@ -1,0 +1,83 @@
+//! The store's multipart upload is begun lazily, by the first chunk, and once:
+//! the intent is recorded before the store is asked, so that the sweeper knows
+//! where an orphan may lie if the answer is lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tracing::warn;
+
+use crate::domain::{Refusal, SessionId, Upload, UploadId, rules};
+use crate::engine::{Engine, EngineError};
+use crate::ledger::SessionSet;
+use crate::store::{Begin, Target};
+
+/// The uploads whose multipart upload this gateway is beginning right now.
+#[derive(Debug, Default)]
+pub struct Beginnings {
+    underway: Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Beginnings {
+    fn of(&self, upload: UploadId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = underway.get(&upload).and_then(Weak::upgrade) {
+            return gate;
+        }
+        underway.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        underway.insert(upload, Arc::downgrade(&gate));
+        gate
+    }
+}
+
+impl Engine {
+    /// The multipart upload that this upload's chunks go into, begun if need be.
+    pub(super) async fn session(&self, upload: &Upload) -> Result<SessionId, EngineError> {
+        if let Some(session) = upload.session() {
+            return Ok(session.clone());
+        }
+        let gate = self.shared.beginnings.of(upload.id);
+        let _one_at_a_time = gate.lock().await;
+        let ledger = &self.shared.ledger;
+        let upload = ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
+        if let Some(session) = upload.session() {
+            return Ok(session.clone());
+        }
+        if !ledger.intend_session(upload.id).await? {
+            return Err(self.why_closed(upload.id).await?);
+        }
+        let begin = Begin {
+            key: &upload.key,
+            content_type: upload.content_type.as_deref(),
+            plan: upload.geometry.plan(),
+        };
+        let session = self.shared.store.begin(begin).await?;
+        match ledger.set_session(upload.id, &session).await? {
+            SessionSet::Won => Ok(session),
+            SessionSet::Other(winner) => {
+                // Another gateway was faster: ours holds no part yet.
+                self.drop_session(&upload, &session).await;
+                Ok(winner)
+            }
+            SessionSet::NotOpen => {
+                self.drop_session(&upload, &session).await;
+                Err(self.why_closed(upload.id).await?)
+            }
+        }
+    }
+
+    async fn drop_session(&self, upload: &Upload, session: &SessionId) {
+        let target = Target { key: &upload.key, session };
+        if let Err(error) = self.shared.store.abort(target).await {
+            // The upload was begun twice, which the ledger counted: the sweeper will find it.
+            warn!(upload = %upload.id, %session, %error, "a surplus multipart upload is left to the sweeper");
+        }
+    }
+
+    /// Why an upload that was open a moment ago is so no longer.
+    pub(super) async fn why_closed(&self, id: UploadId) -> Result<EngineError, EngineError> {
+        let upload = self.shared.ledger.upload(id).await?.ok_or(Refusal::UploadNotFound)?;
+        Ok(rules::closed(&upload.state).unwrap_or(Refusal::UploadCompleting).into())
+    }
+}

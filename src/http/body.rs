@@ -1,0 +1,191 @@
+//! Request bodies: with a bound on silence while they are read, and read on
+//! for a while when they are not wanted. A refusal that is sent while the
+//! client still sends must reach it: a browser that finds the connection
+//! closed under its upload reports a network error without a status.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http::{HeaderMap, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep};
+
+use crate::domain::Refusal;
+use crate::engine::intake::{Incoming, Interrupted};
+
+/// How much of an unwanted body is read.
+const LINGER_BYTES: u64 = 64 << 20;
+/// For how long an unwanted body is read.
+const LINGER: Duration = Duration::from_secs(10);
+/// Unwanted bodies read at once; beyond that connections are closed.
+const LINGERING_MAX: usize = 256;
+/// The largest JSON body: metadata that is too large gets an answer of its own.
+const JSON_BYTES_MAX: usize = 4 << 20;
+
+/// Reads on what nobody wants, within bounds.
+#[derive(Clone, Debug)]
+pub struct Lingering {
+    places: Arc<Semaphore>,
+}
+
+impl Default for Lingering {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(LINGERING_MAX)) }
+    }
+}
+
+impl Lingering {
+    /// A body that, dropped before its end, is read on in the background.
+    pub fn wrap(&self, headers: &HeaderMap, body: Body) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        // Who waits for 100 Continue sends nothing after a refusal.
+        let waits = headers.contains_key(header::EXPECT);
+        Body::new(LingeringBody { inner: Some(body), lingering: self.clone(), begun: !waits })
+    }
+
+    fn read_on(&self, body: Body) {
+        let (Ok(place), Ok(runtime)) =
+            (self.places.clone().try_acquire_owned(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            let _place = place;
+            let mut read = 0u64;
+            let mut stream = body.into_data_stream();
+            let drain = async {
+                while let Some(Ok(frame)) = stream.next().await {
+                    read += frame.len() as u64;
+                    if read > LINGER_BYTES {
+                        break;
+                    }
+                }
+            };
+            // Whatever the outcome, the body is dropped now and with it the connection, unless it was all.
+            let _ = tokio::time::timeout(LINGER, drain).await;
+        });
+    }
+}
+
+struct LingeringBody {
+    inner: Option<Body>,
+    lingering: Lingering,
+    begun: bool,
+}
+
+impl HttpBody for LingeringBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.begun = true;
+        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
+        let polled = Pin::new(inner).poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = &polled {
+            self.inner = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for LingeringBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.inner.take().filter(|body| self.begun && !body.is_end_stream()) {
+            self.lingering.read_on(body);
+        }
+    }
+}
+
+/// A body as the engine reads it, with a bound on the client's silence.
+pub fn incoming(body: Body, idle: Duration) -> Incoming {
+    Box::pin(IdleBound { stream: body.into_data_stream(), idle, silence: Box::pin(tokio::time::sleep(idle)), timed: false })
+}
+
+struct IdleBound {
+    stream: BodyDataStream,
+    idle: Duration,
+    silence: Pin<Box<Sleep>>,
+    /// Whether the silence is being timed. Only while we wait for the client:
+    /// a timer that is set for every frame costs more than the frame.
+    timed: bool,
+}
+
+impl Stream for IdleBound {
+    type Item = Result<Bytes, Interrupted>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        match this.stream.poll_next_unpin(cx) {
+            Poll::Ready(frame) => {
+                this.timed = false;
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| Interrupted::Gone)))
+            }
+            Poll::Pending => {
+                if !this.timed {
+                    this.timed = true;
+                    let until = Instant::now() + this.idle;
+                    this.silence.as_mut().reset(until);
+                }
+                match this.silence.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(Interrupted::Idle(this.idle)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+/// Why a body stopped, as its sender is told when it was small and needed whole.
+pub fn interrupted(why: Interrupted) -> Refusal {
+    match why {
+        Interrupted::Gone => Refusal::invalid("the body broke off"),
+        Interrupted::Idle(idle) => Refusal::BodyTimeout { idle },
+        Interrupted::Malformed(refusal) => refusal,
+    }
+}
+
+/// A small JSON body, whole.
+pub async fn json<T: serde::de::DeserializeOwned>(body: Body, idle: Duration) -> Result<T, Refusal> {
+    let mut stream = incoming(body, idle);
+    let mut bytes = Vec::new();
+    while let Some(frame) = stream.next().await {
+        bytes.extend_from_slice(&frame.map_err(interrupted)?);
+        if bytes.len() > JSON_BYTES_MAX {
+            use crate::domain::rules::{METADATA_BYTES_MAX, METADATA_PAIRS_MAX};
+            return Err(Refusal::MetadataTooLarge { pairs_max: METADATA_PAIRS_MAX, bytes_max: METADATA_BYTES_MAX });
+        }
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::invalid(format!("the body is not the JSON expected here: {error}")))
+}
+
+/// The announced length of a body; none with chunked transfer coding.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Refuses a body that is not the file's own bytes.
+pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(header::CONTENT_ENCODING) {
+        None => Ok(()),
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(value) => {
+            Err(Refusal::UnsupportedEncoding { encoding: String::from_utf8_lossy(value.as_bytes()).into_owned() })
+        }
+    }
+}

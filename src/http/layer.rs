@@ -1,0 +1,87 @@
+//! What every request and every answer goes through: an id, the guard, CORS,
+//! the problem document, a line in the log, a number in the metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use tracing::{Instrument as _, Level, debug, info, info_span, warn};
+
+use crate::domain::Refusal;
+use crate::http::Api;
+use crate::http::problem::{Problem, render};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost layer of the public listener.
+pub async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let id = request_id(&api, &request);
+    let span = info_span!("request", id = %id, method = %request.method(), path = %request.uri().path());
+    let began = api.engine.clock().monotonic();
+    let (method, origin) = (request.method().clone(), request.headers().get(header::ORIGIN).cloned());
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = api.lingering.wrap(request.headers(), body);
+    let mut answer = inner(&api, request, next).instrument(span.clone()).await;
+    if let Some(Problem(refusal)) = answer.extensions_mut().remove::<Problem>() {
+        render(&refusal, &id, &mut answer);
+        let code = refusal.code();
+        let _entered = span.enter();
+        match answer.status().is_server_error() {
+            true => warn!(code, status = answer.status().as_u16(), detail = refusal.detail(), "refused"),
+            false => info!(code, status = answer.status().as_u16(), detail = refusal.detail(), "refused"),
+        }
+    }
+    if let Ok(value) = HeaderValue::try_from(id.as_ref()) {
+        answer.headers_mut().insert(REQUEST_ID.clone(), value);
+    }
+    api.cors.permit(origin.as_ref(), answer.headers_mut());
+    let took = api.engine.clock().monotonic().saturating_sub(began);
+    count(&method, route.as_deref().unwrap_or("none"), answer.status(), took);
+    if tracing::enabled!(Level::DEBUG) {
+        let _entered = span.enter();
+        debug!(status = answer.status().as_u16(), ms = took.as_millis(), "answered");
+    }
+    answer
+}
+
+async fn inner(api: &Api, request: Request, next: Next) -> Response {
+    if let Some(answer) = api.cors.preflight(&request) {
+        return answer;
+    }
+    // Probes come with whatever Host the orchestrator has.
+    let is_probe = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
+    if !is_probe && let Err(refusal) = api.access.guard(request.headers(), api.port, &api.cors_config) {
+        return Problem(refusal).into_response();
+    }
+    next.run(request).await
+}
+
+/// A client's own id, if it is one that fits a log line; else 128 random bits.
+fn request_id(api: &Api, request: &Request<Body>) -> Arc<str> {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let given = request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes);
+    match given.filter(|id| (1..=64).contains(&id.len()) && id.iter().all(plain)) {
+        Some(id) => String::from_utf8_lossy(id).as_ref().into(),
+        None => format!("{:032x}", api.engine.clock().random()).into(),
+    }
+}
+
+fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
+    let (method, route, status) = (method.to_string(), route.to_owned(), status.as_str().to_owned());
+    metrics::histogram!("chunkgate_http_request_seconds", "method" => method.clone(), "route" => route.clone())
+        .record(took.as_secs_f64());
+    metrics::counter!("chunkgate_http_requests_total", "method" => method, "route" => route, "status" => status)
+        .increment(1);
+}
+
+/// A handler that panicked: the process lives, the client gets 500.
+pub fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
+    let text = reason.downcast_ref::<String>().map(String::as_str).or_else(|| reason.downcast_ref::<&str>().copied());
+    tracing::error!(reason = text.unwrap_or("unknown"), "a handler panicked");
+    Problem(Refusal::Internal).into_response()
+}

@@ -1,0 +1,239 @@
+// The page: what the user does becomes calls of the uploader, and what the
+// uploader says becomes rows.
+
+import { Gateway, Refused, Unreachable } from './gateway.js';
+import { NoRecords, Records } from './records.js';
+import { Lanes } from './retry.js';
+import { Row } from './row.js';
+import { Unreadable, Upload, matches } from './uploader.js';
+import { language, translate, words } from './words.js';
+
+const KEY = 'chunkgate.key';
+/** Files under way at once; the others wait their turn. */
+const FILES_AT_ONCE = 2;
+/** Refusals after which only beginning anew can help. */
+const BEGIN_ANEW = new Set(['upload_conflict', 'chunk_conflict', 'upload_failed', 'upload_lost', 'upload_aborted', 'upload_expired']);
+
+const $ = (id) => document.getElementById(id);
+const gateway = new Gateway({ key: () => sessionStorage.getItem(KEY) });
+const records = globalThis.indexedDB ? new Records() : new NoRecords();
+const turns = new Lanes(FILES_AT_ONCE);
+const uploads = new Map(); // fileId → {upload, row}: what this page is sending
+const unfinished = new Map(); // fileId → {record, row}: what an earlier one began
+const waitingForKey = new Set(); // uploads that were refused for want of a key
+
+/** Sends these files; one that an earlier page began goes on where that stopped. */
+function take(files) {
+  for (const file of files) {
+    const earlier = [...unfinished.values()].find(({ record }) => matches(record, file));
+    begin(file, earlier?.record);
+  }
+}
+
+function begin(file, record = null) {
+  const upload = new Upload(file, { gateway, records, record });
+  settleUnfinished(upload.fileId);
+  const row = new Row({ name: file.name, size: file.size });
+  uploads.set(upload.fileId, { upload, row });
+  $('uploads').prepend(row.element);
+  upload.addEventListener('state', () => show(upload, row));
+  upload.addEventListener('progress', () => row.progress(upload));
+  upload.addEventListener('retry', ({ detail }) => row.retrying(detail));
+  tidy();
+  run(upload, row);
+}
+
+async function run(upload, row, options) {
+  const gaveUp = new AbortController();
+  row.waiting(() => {
+    gaveUp.abort();
+    if (upload.state === 'idle') remove(upload, row);
+    else cancel(upload, row);
+  });
+  try {
+    await turns.run(() => upload.start(options), gaveUp.signal);
+  } catch {
+    // Cancelled before its turn came.
+  }
+}
+
+/** The row says what the upload's state is and offers what can be done in it. */
+function show(upload, row) {
+  const go = (options) => () => run(upload, row, options);
+  const actions = {
+    starting: [['pause', () => upload.pause()]],
+    uploading: [['pause', () => upload.pause()], ['cancel', () => cancel(upload, row)]],
+    finishing: [],
+    paused: [['resume', go()], ['cancel', () => cancel(upload, row)]],
+    failed: failedActions(upload, row, go),
+    completed: [['download', downloads(upload.fileId, upload.file.name)], ['remove', () => remove(upload, row)]],
+    cancelled: [['remove', () => remove(upload, row)]],
+  };
+  row.state(upload, actions[upload.state] ?? []);
+  if (upload.state === 'failed') failed(upload, row);
+  if (upload.state === 'completed' || upload.state === 'cancelled') announce(row, words[upload.state]);
+}
+
+function failedActions(upload, row, go) {
+  const first = BEGIN_ANEW.has(upload.error?.code) ? ['restart', go({ restart: true })] : ['resume', go()];
+  return [first, ['cancel', () => cancel(upload, row)]];
+}
+
+function failed(upload, row) {
+  row.problem(problemOf(upload.error));
+  announce(row, problemOf(upload.error).title);
+  if (upload.error instanceof Refused && upload.error.status === 401) {
+    waitingForKey.add({ upload, row });
+    askForKey();
+  }
+}
+
+async function cancel(upload, row) {
+  try {
+    await upload.cancel();
+  } catch (error) {
+    row.problem(problemOf(error)); // still paused, so that it can be tried again
+  }
+}
+
+function remove(upload, row) {
+  uploads.delete(upload.fileId);
+  row.element.remove();
+  if (upload.state !== 'completed' && upload.state !== 'cancelled') records.forget(upload.fileId).catch(console.warn);
+  tidy();
+}
+
+/** A link, unless a key is needed: a link sends none, so the bytes are fetched. */
+function downloads(fileId, name) {
+  if (!sessionStorage.getItem(KEY)) return gateway.contentUrl(fileId);
+  return async () => {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(await gateway.content(fileId));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  };
+}
+
+/** What to tell the user: the server's own words when it refused. */
+function problemOf(error) {
+  if (error instanceof Refused) {
+    const { title, detail, code, requestId } = error.problem;
+    return { title: title || words.trouble, detail, code: [error.status, code, requestId].filter(Boolean).join(' · ') };
+  }
+  if (error instanceof Unreachable) return { title: words.unreachable, detail: words.unreachableDetail };
+  if (error instanceof Unreadable) return { title: words.unreadable, detail: words.unreadableDetail };
+  return { title: words.trouble, detail: String(error) };
+}
+
+/** Lists what an earlier page left, as the gateway now knows it. */
+async function listUnfinished() {
+  const found = await records.unfinished().catch(() => []);
+  for (const record of found) {
+    if (uploads.has(record.fileId)) continue;
+    const row = new Row(record);
+    unfinished.set(record.fileId, { record, row });
+    $('unfinished').append(row.element);
+    showUnfinished(record, row, record.arrivedBytes);
+  }
+  tidy();
+  await Promise.all(found.map(({ fileId }) => refresh(fileId)));
+}
+
+async function refresh(fileId) {
+  const known = await gateway.chunks(fileId, AbortSignal.timeout(15_000)).catch((error) => {
+    if (error instanceof Refused && error.status === 401) askForKey();
+    return null; // then our own records have to do
+  });
+  const here = unfinished.get(fileId);
+  if (!known || !here) return;
+  const { record, row } = here;
+  if (known.status === 'completing') {
+    setTimeout(refresh, 2000, fileId);
+  }
+  if (known.file) {
+    await records.forget(fileId).catch(console.warn);
+    row.finished([['download', downloads(fileId, record.name)], ['remove', () => settleUnfinished(fileId)]]);
+  } else {
+    const alive = known.status === 'uploading' || known.status === 'completing';
+    showUnfinished(record, row, alive ? known.uploadedBytes : 0);
+  }
+}
+
+function showUnfinished(record, row, arrivedBytes) {
+  const pick = (file) => {
+    if (matches(record, file)) begin(file, record);
+    else row.problem({ title: words.otherFile, detail: words.otherFileDetail(record.name) });
+  };
+  const giveUp = async () => {
+    try {
+      await new Upload({ ...record }, { gateway, records, record }).cancel();
+      settleUnfinished(record.fileId);
+    } catch (error) {
+      row.problem(problemOf(error));
+    }
+  };
+  row.unfinished(arrivedBytes, pick, [['cancel', giveUp]]);
+}
+
+function settleUnfinished(fileId) {
+  unfinished.get(fileId)?.row.element.remove();
+  unfinished.delete(fileId);
+  tidy();
+}
+
+function askForKey() {
+  if (!$('key-form').hidden) return;
+  $('key-form').hidden = false;
+  $('key').focus();
+}
+
+function useKey(event) {
+  event.preventDefault();
+  sessionStorage.setItem(KEY, $('key').value.trim());
+  $('key').value = '';
+  $('key-form').hidden = true;
+  for (const { upload, row } of waitingForKey) run(upload, row);
+  waitingForKey.clear();
+  for (const fileId of unfinished.keys()) refresh(fileId);
+}
+
+/** For those who do not see the bars: what ended, and how. */
+function announce(row, text) {
+  $('live').textContent = `${row.name}: ${text}`;
+}
+
+function tidy() {
+  $('uploads-section').hidden = uploads.size === 0;
+  $('unfinished-section').hidden = unfinished.size === 0;
+}
+
+/** The whole page takes drops: a file let go beside the box would replace the page. */
+function takeDrops() {
+  const over = (event) => {
+    if (!event.dataTransfer?.types.includes('Files')) return;
+    event.preventDefault();
+    $('drop').classList.add('over');
+  };
+  const leave = () => $('drop').classList.remove('over');
+  addEventListener('dragover', over);
+  addEventListener('dragenter', over);
+  addEventListener('dragleave', (event) => event.relatedTarget ?? leave());
+  addEventListener('drop', (event) => {
+    event.preventDefault();
+    leave();
+    take(event.dataTransfer.files);
+  });
+}
+
+translate(document);
+$('files').addEventListener('change', (event) => {
+  take([...event.target.files]);
+  event.target.value = ''; // so that the same file can be chosen again
+});
+$('key-form').addEventListener('submit', useKey);
+addEventListener('online', () => uploads.forEach(({ row, upload }) => row.progress(upload)));
+addEventListener('offline', () => uploads.forEach(({ row, upload }) => row.progress(upload)));
+takeDrops();
+document.documentElement.dataset.language = language;
+await listUnfinished();

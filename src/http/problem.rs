@@ -1,0 +1,148 @@
+//! RFC 9457 problem documents: the one place that knows which refusal has
+//! which status.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use crate::domain::Refusal;
+use crate::engine::EngineError;
+
+/// A refusal on its way out. The document is written by the outermost layer,
+/// which knows the request's id.
+#[derive(Clone, Debug)]
+pub struct Problem(pub Refusal);
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        // Here a failure becomes an answer, so here it is logged.
+        if error.is_failure() {
+            tracing::error!(%error, "request failed");
+        }
+        Self(error.refusal())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = status(&self.0);
+        answer.extensions_mut().insert(self);
+        answer
+    }
+}
+
+/// The status of a refusal.
+pub const fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::InvalidRequest { .. }
+        | Refusal::InvalidParameter { .. }
+        | Refusal::InvalidFileId
+        | Refusal::FileIdRequired
+        | Refusal::FieldsAfterFile { .. }
+        | Refusal::ChunkIndexOutOfRange { .. }
+        | Refusal::ChunkSizeOutOfRange { .. }
+        | Refusal::TotalChunksOutOfRange { .. }
+        | Refusal::ChunkSizeMismatch { .. }
+        | Refusal::BodyTooShort { .. }
+        | Refusal::BodyTooLong { .. } => StatusCode::BAD_REQUEST,
+        Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+        Refusal::OriginNotAllowed { .. } | Refusal::CorsOriginNotAllowed { .. } => StatusCode::FORBIDDEN,
+        Refusal::UploadNotFound | Refusal::FileNotFound | Refusal::NotFound => StatusCode::NOT_FOUND,
+        Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+        Refusal::ChunkConflict { .. }
+        | Refusal::ChunkSuperseded { .. }
+        | Refusal::UploadConflict { .. }
+        | Refusal::UploadCompleted
+        | Refusal::UploadCompleting
+        | Refusal::ChunksMissing { .. } => StatusCode::CONFLICT,
+        Refusal::UploadExpired | Refusal::UploadAborted | Refusal::UploadLost | Refusal::UploadFailed => {
+            StatusCode::GONE
+        }
+        Refusal::LengthRequired => StatusCode::LENGTH_REQUIRED,
+        Refusal::FileTooLarge { .. } | Refusal::SimpleFileTooLarge { .. } | Refusal::MetadataTooLarge { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        Refusal::UnsupportedEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        Refusal::ChecksumMismatch { .. } | Refusal::IntegrityFailed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::TooManyUploads { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Overloaded | Refusal::StoreUnavailable { .. } | Refusal::DatabaseUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Seconds after which the same request may succeed.
+const fn retry_after(refusal: &Refusal) -> Option<u32> {
+    match status(refusal) {
+        StatusCode::SERVICE_UNAVAILABLE => Some(2),
+        StatusCode::TOO_MANY_REQUESTS => Some(10),
+        StatusCode::INSUFFICIENT_STORAGE => Some(30),
+        _ => None,
+    }
+}
+
+/// The document and its headers.
+pub fn render(refusal: &Refusal, request_id: &str, answer: &mut Response) {
+    let status = status(refusal);
+    let mut document = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("Error"),
+        "status": status.as_u16(),
+        "detail": refusal.detail(),
+        "code": refusal.code(),
+        "requestId": request_id,
+    });
+    if let Value::Object(document) = &mut document {
+        document.extend(members(refusal));
+    }
+    *answer.body_mut() = Body::from(document.to_string());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = retry_after(refusal) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"chunkgate\""));
+    }
+    if let Refusal::RangeNotSatisfiable { bytes } = refusal
+        && let Ok(range) = HeaderValue::try_from(format!("bytes */{bytes}"))
+    {
+        headers.insert(header::CONTENT_RANGE, range);
+    }
+}
+
+/// What a program can read beside the code.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most refusals have no members of their own")]
+fn members(refusal: &Refusal) -> Map<String, Value> {
+    let members = match refusal {
+        Refusal::ChunkSizeOutOfRange { bytes_min, bytes_max, .. } => {
+            json!({"minChunkSize": bytes_min, "maxChunkSize": bytes_max})
+        }
+        Refusal::ChunksMissing { missing } => json!({"missing": missing}),
+        Refusal::ChunkSizeMismatch { expected, .. } => json!({"expectedSize": expected}),
+        Refusal::FileTooLarge { bytes_max, .. } | Refusal::SimpleFileTooLarge { bytes_max } => {
+            json!({"maxSize": bytes_max})
+        }
+        Refusal::ChunkConflict { index } | Refusal::ChunkSuperseded { index } => json!({"chunkIndex": index}),
+        _ => json!({}),
+    };
+    match members {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,233 @@
+//! Beginning an upload, and beginning it anew.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Checksum, FileId, Geometry, ObjectKey, Owner, State, Status, Timestamp, Upload, UploadId};
+use crate::ledger::db::{Conn, Value, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::outbox::{self, NewEvent};
+use crate::ledger::{End, Ledger, size, states, uploads};
+
+/// An upload that does not exist yet.
+#[derive(Clone, Debug)]
+pub struct NewUpload {
+    /// The ledger's own id for it.
+    pub id: UploadId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The client's id, unique within its owner.
+    pub file_id: FileId,
+    /// The user's file name: data, never a path.
+    pub file_name: String,
+    /// MIME type, if the client said one.
+    pub content_type: Option<String>,
+    /// The client's own pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// How the file is cut.
+    pub geometry: Geometry,
+    /// The checksum of the whole file that the client declared.
+    pub checksum: Option<Checksum>,
+    /// Whether the last chunk starts the merge.
+    pub auto_complete: bool,
+    /// Where the object will lie.
+    pub key: ObjectKey,
+    /// Now.
+    pub at: Timestamp,
+    /// When it is given up if no chunk comes.
+    pub expires_at: Timestamp,
+}
+
+/// What became of the wish for an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It is there, new.
+    Created(Upload),
+    /// There is one already, which has not ended or is completed; whether it
+    /// agrees with what was wished for is the caller's to see.
+    Known(Upload),
+    /// Its owner has as many open ones as are allowed.
+    TooManyOpen,
+}
+
+/// Another writer may come in between so often before we give up.
+const RACES_MAX: u32 = 16;
+
+impl Ledger {
+    /// Begins an upload, unless its fileId means one that is open, completing
+    /// or completed. One that was aborted, expired or failed is replaced. Of
+    /// many at once, one is created and all others get to know it.
+    pub async fn create_upload(&self, new: &NewUpload, open_max: u32) -> Result<Creation, LedgerError> {
+        for _ in 0..RACES_MAX {
+            let new = new.clone();
+            let created = self.write(move |conn| Box::pin(async move { create(conn, &new, open_max).await }));
+            if let Some(creation) = created.await? {
+                return Ok(creation);
+            }
+        }
+        Err(contended())
+    }
+
+    /// Gives up what this fileId means now, namely `old`, and begins anew, in
+    /// one transaction. `events` announce the end of `old` and are recorded if
+    /// it was open. `Known` if `old` is completing or completed, or if the
+    /// fileId means another one by now.
+    pub async fn restart_upload(
+        &self,
+        old: UploadId,
+        new: &NewUpload,
+        open_max: u32,
+        events: &[NewEvent],
+    ) -> Result<Creation, LedgerError> {
+        for _ in 0..RACES_MAX {
+            let (new, events) = (new.clone(), events.to_vec());
+            let restarted =
+                self.write(move |conn| Box::pin(async move { restart(conn, old, &new, open_max, &events).await }));
+            if let Some(creation) = restarted.await? {
+                return Ok(creation);
+            }
+        }
+        Err(contended())
+    }
+}
+
+pub(super) fn contended() -> LedgerError {
+    LedgerError::Unavailable("too many requests changed this upload at once".to_owned())
+}
+
+/// One attempt; `None` when another writer came in between.
+///
+/// All transactions lock an upload's row before its owner's, so none waits for
+/// another in a circle.
+async fn create(conn: &mut Conn, new: &NewUpload, open_max: u32) -> Result<End<Option<Creation>>, LedgerError> {
+    if let Some(current) = uploads::find(conn, &new.owner, &new.file_id).await? {
+        if !is_over(current.state.status()) {
+            return Ok(End::Rollback(Some(Creation::Known(current))));
+        }
+        if !retire(conn, current.id).await? {
+            return Ok(End::Rollback(None));
+        }
+    }
+    if !insert(conn, new).await? {
+        return Ok(End::Rollback(None));
+    }
+    if !count_open(conn, &new.owner, open_max).await? {
+        return Ok(End::Rollback(Some(Creation::TooManyOpen)));
+    }
+    Ok(End::Commit(Some(Creation::Created(opened(new)))))
+}
+
+async fn restart(
+    conn: &mut Conn,
+    old: UploadId,
+    new: &NewUpload,
+    open_max: u32,
+    events: &[NewEvent],
+) -> Result<End<Option<Creation>>, LedgerError> {
+    match uploads::find(conn, &new.owner, &new.file_id).await? {
+        Some(current) if current.id != old || !may_restart(current.state.status()) => {
+            return Ok(End::Rollback(Some(Creation::Known(current))));
+        }
+        Some(_) => {}
+        None => return create(conn, new, open_max).await,
+    }
+    let aborted = states::abort(conn, old, new.at).await?;
+    if aborted.is_some() {
+        outbox::announce(conn, events).await?;
+    }
+    if !retire(conn, old).await? || !insert(conn, new).await? {
+        return Ok(End::Rollback(None));
+    }
+    if let Some(owner) = &aborted {
+        states::release(conn, owner).await?;
+    }
+    if !count_open(conn, &new.owner, open_max).await? {
+        return Ok(End::Rollback(Some(Creation::TooManyOpen)));
+    }
+    Ok(End::Commit(Some(Creation::Created(opened(new)))))
+}
+
+/// Whether the fileId is free again.
+pub(super) const fn is_over(status: Status) -> bool {
+    match status {
+        Status::Failed | Status::Aborted | Status::Expired => true,
+        Status::Uploading | Status::Completing | Status::Completed => false,
+    }
+}
+
+const fn may_restart(status: Status) -> bool {
+    match status {
+        Status::Uploading | Status::Failed | Status::Aborted | Status::Expired => true,
+        Status::Completing | Status::Completed => false,
+    }
+}
+
+/// The fileId no longer means this one, which is over.
+pub(super) async fn retire(conn: &mut Conn, id: UploadId) -> Result<bool, LedgerError> {
+    let text = "UPDATE uploads SET is_current = FALSE \
+                WHERE id = $1 AND is_current AND state IN ('failed', 'aborted', 'expired')";
+    conn.swapped(sql(text).bind(id.0)).await
+}
+
+/// One more open upload, if its owner may have one more.
+async fn count_open(conn: &mut Conn, owner: &Owner, open_max: u32) -> Result<bool, LedgerError> {
+    let text = "INSERT INTO owners (owner, open_uploads) SELECT $1, 1 WHERE $2 > 0 \
+                ON CONFLICT (owner) DO UPDATE SET open_uploads = owners.open_uploads + 1 \
+                WHERE owners.open_uploads < $2";
+    conn.swapped(sql(text).bind(owner.as_str()).bind(open_max)).await
+}
+
+/// The row, unless the fileId is taken.
+async fn insert(conn: &mut Conn, new: &NewUpload) -> Result<bool, LedgerError> {
+    let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
+                chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
+                updated_at, expires_at) \
+                VALUES ($1, $2, $3, TRUE, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'uploading', $14, $14, $15) \
+                ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING";
+    let times = vec![Value::from(new.at.millis()), Value::from(new.expires_at.millis())];
+    conn.swapped(sql(text).bind_all(columns(new)).bind_all(times)).await
+}
+
+/// What every new row says, in the order `id, owner, file_id, file_name,
+/// content_type, metadata, total_chunks, chunk_bytes, last_bytes, file_bytes,
+/// checksum, auto_complete, object_key`.
+pub(super) fn columns(new: &NewUpload) -> Vec<Value> {
+    vec![
+        new.id.0.into(),
+        new.owner.as_str().into(),
+        new.file_id.as_str().into(),
+        new.file_name.as_str().into(),
+        new.content_type.clone().into(),
+        metadata_json(&new.metadata).into(),
+        new.geometry.count().into(),
+        new.geometry.chunk_bytes().map(size).into(),
+        new.geometry.last_bytes().map(size).into(),
+        new.geometry.total_bytes().map(size).into(),
+        new.checksum.map(|c| c.tagged()).into(),
+        new.auto_complete.into(),
+        new.key.as_str().into(),
+    ]
+}
+
+pub(super) fn metadata_json(metadata: &BTreeMap<String, String>) -> String {
+    serde_json::json!(metadata).to_string()
+}
+
+/// The upload that was just inserted.
+fn opened(new: &NewUpload) -> Upload {
+    Upload {
+        id: new.id,
+        owner: new.owner.clone(),
+        file_id: new.file_id.clone(),
+        file_name: new.file_name.clone(),
+        content_type: new.content_type.clone(),
+        metadata: new.metadata.clone(),
+        geometry: new.geometry,
+        checksum: new.checksum,
+        auto_complete: new.auto_complete,
+        key: new.key.clone(),
+        state: State::Open { session: None },
+        created_at: new.at,
+        updated_at: new.at,
+        expires_at: new.expires_at,
+    }
+}

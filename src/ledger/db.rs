@@ -1,0 +1,309 @@
+//! One statement, two databases: each SQL text is written once and runs on
+//! both. What must differ stands in braces and is put in here.
+
+use std::borrow::Cow;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction};
+use uuid::Uuid;
+
+use crate::ledger::error::LedgerError;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// A connection, perhaps in a transaction.
+pub(super) enum Conn {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresTransaction(Transaction<'static, Postgres>),
+}
+
+/// A value on its way into a statement.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Id(Option<Uuid>),
+    Bool(bool),
+    /// Lists are arrays in Postgres and JSON in SQLite.
+    Ints(Vec<i64>),
+    Ids(Vec<Uuid>),
+    Texts(Vec<String>),
+}
+
+/// A statement with its values.
+#[derive(Debug)]
+pub(super) struct Statement {
+    text: &'static str,
+    values: Vec<Value>,
+}
+
+/// Begins a statement. In `text` stand `$1`… for values, and in braces:
+/// `{lease_clock}` is what the database adds to the lease clock;
+/// `{any_int 1}` and `{any_id 1}` compare with the list `$1`;
+/// `{skip_locked}` passes over rows that another transaction has;
+/// `{chunk_rows}` are the rows that `Statement::chunk_rows` binds.
+pub(super) const fn sql(text: &'static str) -> Statement {
+    Statement { text, values: Vec::new() }
+}
+
+impl Statement {
+    /// The next value.
+    pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// All the values at once.
+    pub(super) fn bind_all(mut self, values: Vec<Value>) -> Self {
+        self.values.extend(values);
+        self
+    }
+}
+
+/// Puts the database's own words in.
+fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
+    let mut rest = text;
+    let mut out = String::new();
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((word, after)) = after.split_once('}') else { break };
+        out.push_str(before);
+        match (word, backend) {
+            ("lease_clock", Backend::Sqlite) => out.push('0'),
+            ("lease_clock", Backend::Postgres) => {
+                out.push_str("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)");
+            }
+            ("skip_locked", Backend::Sqlite) => {}
+            ("skip_locked", Backend::Postgres) => out.push_str("FOR UPDATE SKIP LOCKED"),
+            // One JSON text for all rows and columns: six arrays would be joined by position.
+            ("chunk_rows", Backend::Sqlite) => out.push_str(
+                "(SELECT unhex(value ->> 0) AS upload_id, value ->> 1 AS chunk_index, value ->> 2 AS bytes, \
+                 value ->> 3 AS crc64, value ->> 4 AS etag, value ->> 5 AS recorded_at FROM json_each($1)) AS r",
+            ),
+            ("chunk_rows", Backend::Postgres) => {
+                out.push_str(
+                    "unnest($1, $2, $3, $4, $5, $6) AS r (upload_id, chunk_index, bytes, crc64, etag, recorded_at)",
+                );
+            }
+            (word, backend) => out.push_str(&any_of(backend, word)),
+        }
+        rest = after;
+    }
+    if out.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+fn any_of(backend: Backend, word: &str) -> String {
+    match (word.split_once(' '), backend) {
+        (Some(("any_int" | "any_id", n)), Backend::Postgres) => format!("= ANY(${n})"),
+        (Some(("any_int", n)), Backend::Sqlite) => format!("IN (SELECT value FROM json_each(${n}))"),
+        (Some(("any_id", n)), Backend::Sqlite) => format!("IN (SELECT unhex(value) FROM json_each(${n}))"),
+        // Left as it is, for the database to complain of.
+        (Some(_) | None, Backend::Sqlite | Backend::Postgres) => format!("{{{word}}}"),
+    }
+}
+
+/// The list as SQLite reads it.
+fn json<T: serde::Serialize>(list: &[T]) -> String {
+    serde_json::Value::from_iter(list.iter().map(|v| serde_json::json!(v))).to_string()
+}
+
+type SqliteQuery = sqlx::query::Query<'static, Sqlite, <Sqlite as sqlx::Database>::Arguments>;
+type PostgresQuery = sqlx::query::Query<'static, Postgres, <Postgres as sqlx::Database>::Arguments>;
+
+fn for_sqlite(statement: Statement) -> SqliteQuery {
+    let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(in_words_of(Backend::Sqlite, statement.text)));
+    for value in statement.values {
+        query = match value {
+            Value::Int(v) => query.bind(v),
+            Value::Text(v) => query.bind(v),
+            Value::Id(v) => query.bind(v),
+            Value::Bool(v) => query.bind(v),
+            Value::Ints(list) => query.bind(json(&list)),
+            Value::Ids(list) => query.bind(json(&list.iter().map(|id| id.simple().to_string()).collect::<Vec<_>>())),
+            Value::Texts(list) => query.bind(json(&list)),
+        };
+    }
+    query
+}
+
+fn for_postgres(statement: Statement) -> PostgresQuery {
+    let mut query = sqlx::query::<Postgres>(AssertSqlSafe(in_words_of(Backend::Postgres, statement.text)));
+    for value in statement.values {
+        query = match value {
+            Value::Int(v) => query.bind(v),
+            Value::Text(v) => query.bind(v),
+            Value::Id(v) => query.bind(v),
+            Value::Bool(v) => query.bind(v),
+            Value::Ints(list) => query.bind(list),
+            Value::Ids(list) => query.bind(list),
+            Value::Texts(list) => query.bind(list),
+        };
+    }
+    query
+}
+
+enum Raw<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Conn {
+    pub(super) const fn backend(&self) -> Backend {
+        match self {
+            Self::Sqlite(_) => Backend::Sqlite,
+            Self::Postgres(_) | Self::PostgresTransaction(_) => Backend::Postgres,
+        }
+    }
+
+    fn raw(&mut self) -> Raw<'_> {
+        match self {
+            Self::Sqlite(conn) => Raw::Sqlite(conn),
+            Self::Postgres(conn) => Raw::Postgres(conn),
+            Self::PostgresTransaction(conn) => Raw::Postgres(conn),
+        }
+    }
+
+    /// Runs it and says how many rows it touched.
+    pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, LedgerError> {
+        Ok(match self.raw() {
+            Raw::Sqlite(conn) => for_sqlite(statement).execute(conn).await?.rows_affected(),
+            Raw::Postgres(conn) => for_postgres(statement).execute(conn).await?.rows_affected(),
+        })
+    }
+
+    /// Runs it and says whether it touched a row: the outcome of a compare-and-set.
+    pub(super) async fn swapped(&mut self, statement: Statement) -> Result<bool, LedgerError> {
+        Ok(self.execute(statement).await? > 0)
+    }
+
+    /// All its rows.
+    pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
+        Ok(match self.raw() {
+            Raw::Sqlite(conn) => for_sqlite(statement).fetch_all(conn).await?.into_iter().map(Row::Sqlite).collect(),
+            Raw::Postgres(conn) => {
+                for_postgres(statement).fetch_all(conn).await?.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// Its one row, if there is one. Never for a statement that writes: it may
+    /// be left before its end.
+    pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<Row>, LedgerError> {
+        Ok(match self.raw() {
+            Raw::Sqlite(conn) => for_sqlite(statement).fetch_optional(conn).await?.map(Row::Sqlite),
+            Raw::Postgres(conn) => for_postgres(statement).fetch_optional(conn).await?.map(Row::Postgres),
+        })
+    }
+}
+
+/// A row of either.
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What can be read from a column of either.
+pub(super) trait Column:
+    for<'r> sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite> + for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+{
+}
+
+impl<T> Column for T where
+    T: for<'r> sqlx::Decode<'r, Sqlite>
+        + sqlx::Type<Sqlite>
+        + for<'r> sqlx::Decode<'r, Postgres>
+        + sqlx::Type<Postgres>
+{
+}
+
+impl Row {
+    pub(super) fn get<T: Column>(&self, column: &str) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::Postgres(row) => row.try_get(column),
+        }
+    }
+}
+
+impl From<i64> for Value {
+    fn from(v: i64) -> Self {
+        Self::Int(Some(v))
+    }
+}
+impl From<Option<i64>> for Value {
+    fn from(v: Option<i64>) -> Self {
+        Self::Int(v)
+    }
+}
+impl From<u32> for Value {
+    fn from(v: u32) -> Self {
+        Self::Int(Some(i64::from(v)))
+    }
+}
+impl From<&str> for Value {
+    fn from(v: &str) -> Self {
+        Self::Text(Some(v.to_owned()))
+    }
+}
+impl From<String> for Value {
+    fn from(v: String) -> Self {
+        Self::Text(Some(v))
+    }
+}
+impl From<Option<String>> for Value {
+    fn from(v: Option<String>) -> Self {
+        Self::Text(v)
+    }
+}
+impl From<Uuid> for Value {
+    fn from(v: Uuid) -> Self {
+        Self::Id(Some(v))
+    }
+}
+impl From<Vec<i64>> for Value {
+    fn from(v: Vec<i64>) -> Self {
+        Self::Ints(v)
+    }
+}
+impl From<Vec<Uuid>> for Value {
+    fn from(v: Vec<Uuid>) -> Self {
+        Self::Ids(v)
+    }
+}
+impl From<Vec<String>> for Value {
+    fn from(v: Vec<String>) -> Self {
+        Self::Texts(v)
+    }
+}
+impl From<bool> for Value {
+    fn from(v: bool) -> Self {
+        Self::Bool(v)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_database_gets_its_own_words() {
+        let text = "DELETE FROM chunks WHERE upload_id = $1 AND chunk_index {any_int 2} AND x <= $3 + {lease_clock}";
+        assert_eq!(
+            in_words_of(Backend::Sqlite, text),
+            "DELETE FROM chunks WHERE upload_id = $1 AND chunk_index IN (SELECT value FROM json_each($2)) AND x <= $3 + 0"
+        );
+        assert!(in_words_of(Backend::Postgres, text).contains("chunk_index = ANY($2) AND x <= $3 + CAST(extract("));
+        assert!(matches!(in_words_of(Backend::Sqlite, "SELECT 1"), Cow::Borrowed("SELECT 1")));
+    }
+}

@@ -1,0 +1,109 @@
+//! Files: completed uploads, and small ones that came in one request.
+
+use crate::domain::{File, FileId, Owner, Upload};
+use crate::ledger::create::{self, NewUpload, contended, is_over, retire};
+use crate::ledger::db::{Conn, Value, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::outbox::{self, NewEvent};
+use crate::ledger::{End, Ledger, rows, size, uploads};
+
+/// What became of the wish to record a file that is in the store already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once per request and taken apart at once")]
+pub enum FileCreation {
+    /// It is recorded.
+    Created,
+    /// Its fileId means this upload, which has not ended or is completed.
+    Known(Upload),
+}
+
+/// Another writer may come in between so often before we give up.
+const RACES_MAX: u32 = 16;
+
+impl Ledger {
+    /// Records a file that came in one request: a completed upload without
+    /// chunk rows, the file's row and the events, in one transaction.
+    pub async fn create_file(
+        &self,
+        new: &NewUpload,
+        file: &File,
+        events: &[NewEvent],
+    ) -> Result<FileCreation, LedgerError> {
+        for _ in 0..RACES_MAX {
+            let (new, file, events) = (new.clone(), file.clone(), events.to_vec());
+            let created = self.write(move |conn| Box::pin(async move { create(conn, &new, &file, &events).await }));
+            if let Some(creation) = created.await? {
+                return Ok(creation);
+            }
+        }
+        Err(contended())
+    }
+
+    /// The file of this id.
+    pub async fn find_file(&self, owner: &Owner, file_id: &FileId) -> Result<Option<File>, LedgerError> {
+        let text = "SELECT id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, crc64, \
+                    completed_at, declared, verified FROM files WHERE owner = $1 AND file_id = $2";
+        let query = sql(text).bind(owner.as_str()).bind(file_id.as_str());
+        self.read().await?.row(query).await?.as_ref().map(rows::file).transpose()
+    }
+}
+
+/// One attempt; `None` when another writer came in between. Tries the insert
+/// first: a file that came in one request mostly has a fileId of its own.
+async fn create(
+    conn: &mut Conn,
+    new: &NewUpload,
+    file: &File,
+    events: &[NewEvent],
+) -> Result<End<Option<FileCreation>>, LedgerError> {
+    if !insert_completed(conn, new, file).await? {
+        return match uploads::find(conn, &new.owner, &new.file_id).await? {
+            Some(current) if !is_over(current.state.status()) => Ok(End::Rollback(Some(FileCreation::Known(current)))),
+            // Replaced first, then tried again: two short transactions for what is rare.
+            Some(current) if retire(conn, current.id).await? => Ok(End::Commit(None)),
+            Some(_) | None => Ok(End::Rollback(None)),
+        };
+    }
+    insert(conn, file).await?;
+    outbox::announce(conn, events).await?;
+    Ok(End::Commit(Some(FileCreation::Created)))
+}
+
+async fn insert_completed(conn: &mut Conn, new: &NewUpload, file: &File) -> Result<bool, LedgerError> {
+    let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
+                chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
+                updated_at, expires_at, completed_at, ended_at, etag, crc64) \
+                VALUES ($1, $2, $3, TRUE, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'completed', $14, $14, $15, \
+                $16, $16, $17, $18) ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING";
+    let rest = vec![
+        Value::from(new.at.millis()),
+        Value::from(new.expires_at.millis()),
+        Value::from(file.object.completed_at.millis()),
+        Value::from(file.object.etag.as_str()),
+        Value::from(file.object.crc64.0.cast_signed()),
+    ];
+    conn.swapped(sql(text).bind_all(create::columns(new)).bind_all(rest)).await
+}
+
+/// The row of a file that is there now.
+pub(super) async fn insert(conn: &mut Conn, file: &File) -> Result<(), LedgerError> {
+    let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
+                crc64, completed_at, declared, verified) \
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let row = vec![
+        Value::from(file.id.0),
+        Value::from(file.owner.as_str()),
+        Value::from(file.file_id.as_str()),
+        Value::from(file.file_name.as_str()),
+        Value::from(file.content_type.clone()),
+        Value::from(create::metadata_json(&file.metadata)),
+        Value::from(file.key.as_str()),
+        Value::from(file.object.etag.as_str()),
+        Value::from(size(file.object.bytes)),
+        Value::from(file.object.crc64.0.cast_signed()),
+        Value::from(file.object.completed_at.millis()),
+        Value::from(file.declared.map(|(checksum, _)| checksum.tagged())),
+        Value::from(file.declared.is_some_and(|(_, verified)| verified)),
+    ];
+    conn.execute(sql(text).bind_all(row)).await.map(|_| ())
+}

@@ -1,0 +1,184 @@
+//! Events and their deliveries. An event is recorded in the transaction of
+//! what it announces, so neither can be without the other.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::domain::event::EventKind;
+use crate::domain::{EventId, LeaseToken, Owner, Timestamp, UploadId};
+use crate::ledger::db::{Conn, Row, Statement, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::rows::Reader;
+use crate::ledger::{End, Ledger, millis};
+
+/// An event that is about to be recorded.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The same however often it is announced.
+    pub id: EventId,
+    /// What it tells.
+    pub kind: EventKind,
+    /// Of which upload.
+    pub upload: UploadId,
+    /// Whose.
+    pub owner: Owner,
+    /// The body as every receiver gets it.
+    pub body: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The URLs it goes to. Without any, nothing is recorded.
+    pub endpoints: Vec<String>,
+}
+
+/// One event on its way to one endpoint, leased to whoever claimed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event.
+    pub event: EventId,
+    /// What it tells.
+    pub kind: EventKind,
+    /// The URL.
+    pub endpoint: String,
+    /// The body to send.
+    pub body: String,
+    /// How often it was tried before.
+    pub attempts: u32,
+    /// When the event happened.
+    pub created_at: Timestamp,
+    /// The lease: the outcome counts only while it is ours.
+    pub token: LeaseToken,
+}
+
+/// How many deliveries are open, and how many were given up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxCounts {
+    /// To be tried, now or later.
+    pub pending: u64,
+    /// Given up.
+    pub dead: u64,
+}
+
+impl Ledger {
+    /// Claims up to `limit` deliveries that are due, for `lease` from now,
+    /// those first that were due first. No two callers get the same one.
+    pub async fn claim_deliveries(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, LedgerError> {
+        let token = self.inner.clock.uuid_v4();
+        let (now, lease_clock, lease) = (self.now().millis(), self.lease_clock(), millis(lease));
+        self.write(move |conn| {
+            Box::pin(async move {
+                let text = "UPDATE deliveries SET lease_token = $1, lease_until = $2 + $3 + {lease_clock} \
+                            WHERE (event_id, endpoint) IN (SELECT event_id, endpoint FROM deliveries \
+                            WHERE state = 'pending' AND next_attempt_at <= $4 AND lease_until <= $2 + {lease_clock} \
+                            ORDER BY next_attempt_at, event_id LIMIT $5 {skip_locked}) \
+                            RETURNING event_id";
+                let claim = sql(text).bind(token).bind(lease_clock).bind(lease).bind(now).bind(limit);
+                if conn.rows(claim).await?.is_empty() {
+                    return Ok(End::Rollback(Vec::new()));
+                }
+                claimed(conn, token).await.map(End::Commit)
+            })
+        })
+        .await
+    }
+
+    /// The endpoint took it. False when the lease is no longer ours.
+    pub async fn delivered(&self, delivery: &Delivery, status: u16) -> Result<bool, LedgerError> {
+        let text = "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, lease_token = NULL, \
+                    delivered_at = $4, last_status = $5, last_error = NULL \
+                    WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
+        let now = self.now().millis();
+        self.settle(of(delivery, text).bind(now).bind(u32::from(status))).await
+    }
+
+    /// It is to be tried again at `next_at`. False when the lease is no longer ours.
+    pub async fn retry_delivery(
+        &self,
+        delivery: &Delivery,
+        next_at: Timestamp,
+        status: Option<u16>,
+        error: &str,
+    ) -> Result<bool, LedgerError> {
+        let text = "UPDATE deliveries SET attempts = attempts + 1, lease_token = NULL, lease_until = 0, \
+                    next_attempt_at = $4, last_status = $5, last_error = $6 \
+                    WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
+        self.settle(of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error)).await
+    }
+
+    /// It goes back as it was claimed, not before `next_at`: there was no
+    /// place to attempt it. False when the lease is no longer ours.
+    pub async fn release_delivery(&self, delivery: &Delivery, next_at: Timestamp) -> Result<bool, LedgerError> {
+        let text = "UPDATE deliveries SET lease_token = NULL, lease_until = 0, next_attempt_at = $4 \
+                    WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
+        self.settle(of(delivery, text).bind(next_at.millis())).await
+    }
+
+    /// It is given up. False when the lease is no longer ours.
+    pub async fn bury_delivery(
+        &self,
+        delivery: &Delivery,
+        status: Option<u16>,
+        error: &str,
+    ) -> Result<bool, LedgerError> {
+        let text = "UPDATE deliveries SET state = 'dead', attempts = attempts + 1, lease_token = NULL, \
+                    last_status = $4, last_error = $5 \
+                    WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
+        self.settle(of(delivery, text).bind(status.map(i64::from)).bind(error)).await
+    }
+
+    async fn settle(&self, swap: Statement) -> Result<bool, LedgerError> {
+        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+    }
+
+    /// How many deliveries are open, and how many were given up.
+    pub async fn outbox_counts(&self) -> Result<OutboxCounts, LedgerError> {
+        let text = "SELECT (SELECT count(*) FROM deliveries WHERE state = 'pending') AS pending, \
+                    (SELECT count(*) FROM deliveries WHERE state = 'dead') AS dead";
+        let Some(row) = self.read().await?.row(sql(text)).await? else { return Ok(OutboxCounts::default()) };
+        let read = Reader::new(&row, "deliveries", &[]);
+        Ok(OutboxCounts { pending: read.size("pending")?, dead: read.size("dead")? })
+    }
+}
+
+fn of(delivery: &Delivery, text: &'static str) -> Statement {
+    sql(text).bind(delivery.event.as_str()).bind(delivery.endpoint.as_str()).bind(delivery.token.0)
+}
+
+async fn claimed(conn: &mut Conn, token: Uuid) -> Result<Vec<Delivery>, LedgerError> {
+    let text = "SELECT d.event_id, d.endpoint, d.attempts, e.kind, e.body, e.created_at \
+                FROM deliveries d JOIN events e ON e.id = d.event_id \
+                WHERE d.state = 'pending' AND d.lease_token = $1 ORDER BY d.next_attempt_at, d.event_id";
+    let rows = conn.rows(sql(text).bind(token)).await?;
+    rows.iter().map(|row| delivery(row, LeaseToken(token))).collect()
+}
+
+fn delivery(row: &Row, token: LeaseToken) -> Result<Delivery, LedgerError> {
+    let read = Reader::new(row, "deliveries", &["event_id", "endpoint"]);
+    Ok(Delivery {
+        event: EventId::new(read.get::<String>("event_id")?),
+        kind: read.parse::<String, _>("kind", |name| EventKind::parse(&name))?,
+        endpoint: read.get("endpoint")?,
+        body: read.get("body")?,
+        attempts: read.count("attempts")?,
+        created_at: read.time("created_at")?,
+        token,
+    })
+}
+
+/// Records the events and a delivery for each of their endpoints. An event
+/// that is recorded already is the same one.
+pub(super) async fn announce(conn: &mut Conn, events: &[NewEvent]) -> Result<(), LedgerError> {
+    for event in events.iter().filter(|event| !event.endpoints.is_empty()) {
+        let text = "INSERT INTO events (id, kind, upload_id, owner, body, created_at) \
+                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
+        let row = sql(text).bind(event.id.as_str()).bind(event.kind.name()).bind(event.upload.0);
+        conn.execute(row.bind(event.owner.as_str()).bind(event.body.as_str()).bind(event.at.millis())).await?;
+        for endpoint in &event.endpoints {
+            let text = "INSERT INTO deliveries (event_id, endpoint, next_attempt_at) VALUES ($1, $2, $3) \
+                        ON CONFLICT (event_id, endpoint) DO NOTHING";
+            let row = sql(text).bind(event.id.as_str()).bind(endpoint.as_str()).bind(event.at.millis());
+            conn.execute(row).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,371 @@
+//! Recording chunks, many at once: the chunk path's only write. One statement
+//! inserts all chunks of a batch; what they teach about their plans and how
+//! they move their uploads' expiry is written beside it, where there is any.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use uuid::Uuid;
+
+use crate::domain::plan::Lesson;
+use crate::domain::{Chunk, Progress, Status, Timestamp, UploadId};
+use crate::ledger::db::{Backend, Conn, Value, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::rows::{self, Reader, chunk_columns};
+use crate::ledger::{Ledger, size};
+
+/// A chunk that the store has taken and that is to be recorded.
+#[derive(Clone, Debug)]
+pub struct RecordChunk {
+    /// Of which upload.
+    pub upload: UploadId,
+    /// The chunk, with the proof of its part.
+    pub chunk: Chunk,
+    /// What it teaches about a plan that is still being learnt.
+    pub lesson: Option<Lesson>,
+    /// Moves the upload's expiry to here, if that is later.
+    pub expires_at: Option<Timestamp>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// What became of a chunk that was to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is recorded; so much is recorded of the upload by now.
+    New(Progress),
+    /// Its index was recorded before, perhaps with other bytes.
+    Known(Chunk, Progress),
+    /// The plan was learnt otherwise meanwhile: nothing is recorded.
+    PlanDiffers,
+    /// The upload takes no chunks any more, or is not known: nothing is recorded.
+    NotOpen,
+}
+
+/// As `Recorded`, before the count, which needs a snapshot begun after the commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    New,
+    Known(Chunk),
+    PlanDiffers,
+    NotOpen,
+}
+
+impl Entry {
+    pub(super) fn with(self, progress: Progress) -> Recorded {
+        match self {
+            Self::New => Recorded::New(progress),
+            Self::Known(chunk) => Recorded::Known(chunk, progress),
+            Self::PlanDiffers => Recorded::PlanDiffers,
+            Self::NotOpen => Recorded::NotOpen,
+        }
+    }
+}
+
+impl Ledger {
+    /// Records a chunk, durably, together with all that others ask for at the
+    /// same time. Of the answers to several chunks of one upload, the one that
+    /// was committed last counts all of them.
+    pub async fn record_chunk(&self, record: RecordChunk) -> Result<Recorded, LedgerError> {
+        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.record(record).await
+    }
+}
+
+/// Whether these need a transaction, or are done with their one statement.
+pub(super) fn is_plain(records: &[RecordChunk]) -> bool {
+    records.iter().all(|r| r.lesson.is_none() && r.expires_at.is_none())
+}
+
+/// Records these, in their order. `again` says that an attempt before this
+/// one may have been committed without our knowing.
+pub(super) async fn record(conn: &mut Conn, records: &[RecordChunk], again: bool) -> Result<Vec<Entry>, LedgerError> {
+    let refused = learn(conn, records).await?;
+    let inserted = insert(conn, records, &refused).await?;
+    slide(conn, records, &inserted).await?;
+    let mut entries = Vec::with_capacity(records.len());
+    let mut seen = BTreeSet::new();
+    for (position, record) in records.iter().enumerate() {
+        let key = (record.upload.0, record.chunk.index);
+        entries.push(if let Some(refusal) = refused.get(&position) {
+            refusal.clone()
+        } else if inserted.contains(&key) && seen.insert(key) {
+            // Of two with one key in one batch the first was inserted.
+            Entry::New
+        } else {
+            read_back(conn, record, again).await?
+        });
+    }
+    Ok(entries)
+}
+
+/// The statement. Only uploads that are open get rows, and only rows that are
+/// not there yet; returns the keys of those.
+async fn insert(
+    conn: &mut Conn,
+    records: &[RecordChunk],
+    refused: &HashMap<usize, Entry>,
+) -> Result<BTreeSet<(Uuid, u32)>, LedgerError> {
+    let mut by_key = BTreeMap::new();
+    for (position, record) in records.iter().enumerate() {
+        if !refused.contains_key(&position) {
+            by_key.entry((record.upload.0, record.chunk.index)).or_insert(record);
+        }
+    }
+    if by_key.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    // In the order of the keys, so that two gateways cannot wait for each other in a circle.
+    let text = "INSERT INTO chunks (upload_id, chunk_index, bytes, crc64, etag, recorded_at) \
+                SELECT r.upload_id, r.chunk_index, r.bytes, r.crc64, r.etag, r.recorded_at \
+                FROM {chunk_rows} JOIN uploads u ON u.id = r.upload_id WHERE u.state = 'uploading' \
+                ORDER BY r.upload_id, r.chunk_index \
+                ON CONFLICT (upload_id, chunk_index) DO NOTHING RETURNING upload_id, chunk_index";
+    let values = chunk_rows(conn.backend(), by_key.values().copied());
+    let mut inserted = BTreeSet::new();
+    for row in conn.rows(sql(text).bind_all(values)).await? {
+        let read = Reader::new(&row, "chunks", &["upload_id", "chunk_index"]);
+        inserted.insert((read.get("upload_id")?, read.count("chunk_index")?));
+    }
+    Ok(inserted)
+}
+
+/// The values of `{chunk_rows}`.
+fn chunk_rows<'a>(backend: Backend, records: impl Iterator<Item = &'a RecordChunk>) -> Vec<Value> {
+    match backend {
+        Backend::Sqlite => {
+            let rows = records.map(|r| {
+                serde_json::json!([
+                    r.upload.0.simple().to_string(),
+                    r.chunk.index,
+                    size(r.chunk.bytes),
+                    r.chunk.crc64.0.cast_signed(),
+                    r.chunk.etag,
+                    r.at.millis(),
+                ])
+            });
+            vec![serde_json::Value::from_iter(rows).to_string().into()]
+        }
+        Backend::Postgres => {
+            let (mut ids, mut etags) = (Vec::new(), Vec::new());
+            let (mut indexes, mut sizes, mut crcs, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            for r in records {
+                ids.push(r.upload.0);
+                indexes.push(i64::from(r.chunk.index));
+                sizes.push(size(r.chunk.bytes));
+                crcs.push(r.chunk.crc64.0.cast_signed());
+                etags.push(r.chunk.etag.clone());
+                times.push(r.at.millis());
+            }
+            vec![ids.into(), indexes.into(), sizes.into(), crcs.into(), etags.into(), times.into()]
+        }
+    }
+}
+
+/// What stands for a record that was not inserted.
+async fn read_back(conn: &mut Conn, record: &RecordChunk, again: bool) -> Result<Entry, LedgerError> {
+    let text = concat!(
+        "SELECT u.id, u.state, ",
+        chunk_columns!(),
+        " FROM uploads u LEFT JOIN chunks c ON c.upload_id = u.id AND c.chunk_index = $2 WHERE u.id = $1"
+    );
+    let Some(row) = conn.row(sql(text).bind(record.upload.0).bind(record.chunk.index)).await? else {
+        return Ok(Entry::NotOpen);
+    };
+    if let Some(chunk) = rows::chunk(&row)? {
+        // The attempt before was committed after all: same bytes, same part.
+        return Ok(if again && chunk == record.chunk { Entry::New } else { Entry::Known(chunk) });
+    }
+    match Reader::new(&row, "uploads", &["id"]).parse::<String, _>("state", |name| Status::parse(&name))? {
+        // It was not open when the statement looked, or its row was there and was
+        // forgotten since; the client sends the chunk once more.
+        Status::Uploading => Err(LedgerError::Unavailable("the upload was reopened meanwhile".to_owned())),
+        Status::Completing | Status::Completed | Status::Failed | Status::Aborted | Status::Expired => {
+            Ok(Entry::NotOpen)
+        }
+    }
+}
+
+/// Moves the expiry of uploads that got a chunk.
+async fn slide(conn: &mut Conn, records: &[RecordChunk], inserted: &BTreeSet<(Uuid, u32)>) -> Result<(), LedgerError> {
+    let mut latest = BTreeMap::new();
+    for record in records.iter().filter(|r| inserted.contains(&(r.upload.0, r.chunk.index))) {
+        if let Some(at) = record.expires_at {
+            let known = latest.entry(record.upload.0).or_insert(at);
+            *known = at.max(*known);
+        }
+    }
+    for (id, at) in latest {
+        let text = "UPDATE uploads SET expires_at = $2 WHERE id = $1 AND state = 'uploading' AND expires_at < $2";
+        conn.execute(sql(text).bind(id).bind(at.millis())).await?;
+    }
+    Ok(())
+}
+
+/// The numbers of a plan, as far as they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    count: u64,
+    chunk_bytes: Option<u64>,
+    last_bytes: Option<u64>,
+    file_bytes: Option<u64>,
+}
+
+/// What a lesson is to those numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// They say so already.
+    Agrees,
+    /// With it they are these.
+    Teaches(Known),
+    /// They say otherwise.
+    Differs,
+}
+
+impl Known {
+    fn judge(self, lesson: Lesson) -> Verdict {
+        let taught = match lesson {
+            Lesson::ChunkBytes(bytes) => Self { chunk_bytes: Some(bytes), ..self },
+            Lesson::LastBytes(bytes) => Self { last_bytes: Some(bytes), ..self },
+        };
+        let kept = |before: Option<u64>, after: Option<u64>| before.is_none() || before == after;
+        if taught == self {
+            Verdict::Agrees
+        } else if kept(self.chunk_bytes, taught.chunk_bytes)
+            && kept(self.last_bytes, taught.last_bytes)
+            && taught.is_sound()
+        {
+            Verdict::Teaches(taught)
+        } else {
+            Verdict::Differs
+        }
+    }
+
+    /// Whether chunks, the last chunk and the file can be of these sizes together.
+    fn is_sound(self) -> bool {
+        let before_last = self.chunk_bytes.map(|chunk| chunk.saturating_mul(self.count.saturating_sub(1)));
+        let last = match (self.last_bytes, self.file_bytes, before_last) {
+            (Some(last), Some(file), Some(before)) if before.saturating_add(last) != file => return false,
+            (Some(last), _, _) => Some(last),
+            (None, Some(file), Some(before)) => match file.checked_sub(before) {
+                Some(last) if last > 0 => Some(last),
+                Some(_) | None => return false,
+            },
+            (None, _, _) => None,
+        };
+        match (last, self.chunk_bytes) {
+            (Some(last), Some(chunk)) => last < chunk.saturating_mul(2),
+            (Some(_) | None, _) => true,
+        }
+    }
+}
+
+/// Applies what the records teach, each lesson once, and returns the records
+/// (by position) that are refused for it.
+async fn learn(conn: &mut Conn, records: &[RecordChunk]) -> Result<HashMap<usize, Entry>, LedgerError> {
+    let mut lessons: BTreeMap<Uuid, Vec<(usize, Lesson)>> = BTreeMap::new();
+    for (position, record) in records.iter().enumerate() {
+        if let Some(lesson) = record.lesson {
+            lessons.entry(record.upload.0).or_default().push((position, lesson));
+        }
+    }
+    let mut refused = HashMap::new();
+    // Uploads in the order of their ids, as everywhere where several are locked.
+    for (id, lessons) in lessons {
+        let mut taken = Vec::new();
+        for (position, lesson) in lessons {
+            if taken.contains(&lesson) {
+                continue;
+            }
+            match teach(conn, id, lesson).await? {
+                None => taken.push(lesson),
+                Some(refusal) => {
+                    refused.insert(position, refusal);
+                }
+            }
+        }
+    }
+    Ok(refused)
+}
+
+/// None when the plan says what the lesson says, now or since before.
+async fn teach(conn: &mut Conn, id: Uuid, lesson: Lesson) -> Result<Option<Entry>, LedgerError> {
+    /// Each number is set once, so there is little to lose against.
+    const ATTEMPTS: u32 = 4;
+    for _ in 0..ATTEMPTS {
+        let text = "SELECT id, state, total_chunks, chunk_bytes, last_bytes, file_bytes FROM uploads WHERE id = $1";
+        let Some(row) = conn.row(sql(text).bind(id)).await? else { return Ok(Some(Entry::NotOpen)) };
+        let read = Reader::new(&row, "uploads", &["id"]);
+        let size_of = |column| read.get::<Option<i64>>(column).map(|v| v.map(i64::cast_unsigned));
+        let known = Known {
+            count: u64::from(read.count("total_chunks")?),
+            chunk_bytes: size_of("chunk_bytes")?,
+            last_bytes: size_of("last_bytes")?,
+            file_bytes: size_of("file_bytes")?,
+        };
+        let taught = match known.judge(lesson) {
+            Verdict::Agrees => return Ok(None),
+            Verdict::Differs => return Ok(Some(Entry::PlanDiffers)),
+            Verdict::Teaches(taught) => taught,
+        };
+        // On what was judged, so that of two lessons that contradict each other one is refused.
+        let text = "UPDATE uploads SET chunk_bytes = $2, last_bytes = $3 WHERE id = $1 AND state = 'uploading' \
+                    AND chunk_bytes IS NOT DISTINCT FROM $4 AND last_bytes IS NOT DISTINCT FROM $5";
+        let swap = sql(text).bind(id).bind(taught.chunk_bytes.map(size)).bind(taught.last_bytes.map(size));
+        if conn.swapped(swap.bind(known.chunk_bytes.map(size)).bind(known.last_bytes.map(size))).await? {
+            return Ok(None);
+        }
+        let state = read.parse::<String, _>("state", |name| Status::parse(&name))?;
+        if state != Status::Uploading {
+            // Nothing to learn any more; whether the chunk is known decides the insert.
+            return Ok(None);
+        }
+    }
+    Err(LedgerError::Unavailable("the upload's plan was changed by too many at once".to_owned()))
+}
+
+/// How much is recorded of each of these uploads, in a snapshot of its own.
+pub(super) async fn tally(conn: &mut Conn, ids: BTreeSet<Uuid>) -> Result<HashMap<Uuid, Progress>, LedgerError> {
+    let text = "SELECT upload_id, count(*) AS chunks, CAST(sum(bytes) AS BIGINT) AS bytes FROM chunks \
+                WHERE upload_id {any_id 1} GROUP BY upload_id";
+    let mut tallies = HashMap::new();
+    for row in conn.rows(sql(text).bind(ids.into_iter().collect::<Vec<_>>())).await? {
+        let read = Reader::new(&row, "chunks", &["upload_id"]);
+        let progress = Progress { chunks: read.count("chunks")?, bytes: read.size("bytes")? };
+        tallies.insert(read.get("upload_id")?, progress);
+    }
+    Ok(tallies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn known(count: u64, chunk: Option<u64>, last: Option<u64>, file: Option<u64>) -> Known {
+        Known { count, chunk_bytes: chunk, last_bytes: last, file_bytes: file }
+    }
+
+    #[test]
+    fn a_lesson_is_taught_once_and_then_agrees() {
+        let nothing = known(3, None, None, None);
+        let learnt = known(3, Some(5), None, None);
+        assert_eq!(nothing.judge(Lesson::ChunkBytes(5)), Verdict::Teaches(learnt));
+        assert_eq!(learnt.judge(Lesson::ChunkBytes(5)), Verdict::Agrees);
+        assert_eq!(learnt.judge(Lesson::ChunkBytes(6)), Verdict::Differs);
+    }
+
+    #[test]
+    fn the_last_chunk_stays_under_twice_the_others_whichever_came_first() {
+        assert_eq!(known(3, Some(5), None, None).judge(Lesson::LastBytes(10)), Verdict::Differs);
+        assert_eq!(known(3, None, Some(10), None).judge(Lesson::ChunkBytes(5)), Verdict::Differs);
+        assert!(matches!(known(3, Some(5), None, None).judge(Lesson::LastBytes(9)), Verdict::Teaches(_)));
+    }
+
+    #[test]
+    fn a_declared_file_size_binds_both() {
+        assert!(matches!(known(3, None, None, Some(12)).judge(Lesson::ChunkBytes(5)), Verdict::Teaches(_)));
+        assert_eq!(known(3, None, None, Some(10)).judge(Lesson::ChunkBytes(5)), Verdict::Differs);
+        assert_eq!(known(3, Some(5), None, Some(12)).judge(Lesson::LastBytes(3)), Verdict::Differs);
+        assert!(matches!(known(3, Some(5), None, Some(12)).judge(Lesson::LastBytes(2)), Verdict::Teaches(_)));
+        // Two lessons in flight, each of which fits alone.
+        assert_eq!(known(3, None, Some(2), Some(12)).judge(Lesson::ChunkBytes(4)), Verdict::Differs);
+    }
+}

@@ -1,0 +1,221 @@
+//! The arrows between states. Each is a compare-and-set: of all who want to
+//! move an upload at once, one does.
+
+use crate::domain::{Failure, File, Lease, LeaseToken, Status, Timestamp, UploadId};
+use crate::ledger::db::{Conn, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::outbox::{self, NewEvent};
+use crate::ledger::rows::Reader;
+use crate::ledger::{End, Ledger, files, size};
+
+impl Ledger {
+    /// uploading → completing. None when it is not uploading.
+    pub async fn take_lease(&self, id: UploadId) -> Result<Option<Lease>, LedgerError> {
+        let text = "UPDATE uploads SET state = 'completing', lease_token = $2, lease_holder = $3, \
+                    lease_until = $4 + $6 + {lease_clock}, updated_at = $5 \
+                    WHERE id = $1 AND state = 'uploading'";
+        self.lease(id, text).await
+    }
+
+    /// completing → completing, under another lease, if the last one has run
+    /// out without being renewed.
+    pub async fn take_over(&self, id: UploadId) -> Result<Option<Lease>, LedgerError> {
+        let text = "UPDATE uploads SET lease_token = $2, lease_holder = $3, \
+                    lease_until = $4 + $6 + {lease_clock}, updated_at = $5 \
+                    WHERE id = $1 AND state = 'completing' AND lease_until <= $4 + {lease_clock}";
+        self.lease(id, text).await
+    }
+
+    async fn lease(&self, id: UploadId, text: &'static str) -> Result<Option<Lease>, LedgerError> {
+        let lease = Lease { token: LeaseToken(self.inner.clock.uuid_v4()) };
+        let (boot, now) = (self.inner.boot, self.now().millis());
+        let (lease_clock, millis) = (self.lease_clock(), self.lease_millis());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let swap = sql(text).bind(id.0).bind(lease.token.0).bind(boot);
+                let taken = conn.swapped(swap.bind(lease_clock).bind(now).bind(millis)).await?;
+                Ok(End::Commit(taken.then_some(lease)))
+            })
+        })
+        .await
+    }
+
+    /// Lets the lease last its full time from now. False when another has
+    /// taken over, or the upload is no longer completing.
+    pub async fn renew_lease(&self, id: UploadId, lease: Lease) -> Result<bool, LedgerError> {
+        let until = self.lease_clock().saturating_add(self.lease_millis());
+        let text = "UPDATE uploads SET lease_until = $3 + {lease_clock} \
+                    WHERE id = $1 AND state = 'completing' AND lease_token = $2";
+        self.write(move |conn| {
+            Box::pin(async move {
+                conn.swapped(sql(text).bind(id.0).bind(lease.token.0).bind(until)).await.map(End::Commit)
+            })
+        })
+        .await
+    }
+
+    /// completing → uploading: the store lacks the chunks `forget`, whose rows
+    /// go with the arrow. A chunk that was being recorded while the upload was
+    /// completing may have been recorded since: whoever reopens looks at the
+    /// progress once more.
+    pub async fn reopen(&self, id: UploadId, lease: Lease, forget: &[u32]) -> Result<bool, LedgerError> {
+        let (forget, now) = (forget.iter().copied().map(i64::from).collect::<Vec<_>>(), self.now());
+        let text = "UPDATE uploads SET state = 'uploading', lease_token = NULL, updated_at = $3 \
+                    WHERE id = $1 AND state = 'completing' AND lease_token = $2";
+        self.write(move |conn| {
+            Box::pin(async move {
+                if !conn.swapped(sql(text).bind(id.0).bind(lease.token.0).bind(now.millis())).await? {
+                    return Ok(End::Rollback(false));
+                }
+                if !forget.is_empty() {
+                    let text = "DELETE FROM chunks WHERE upload_id = $1 AND chunk_index {any_int 2}";
+                    conn.execute(sql(text).bind(id.0).bind(forget)).await?;
+                }
+                Ok(End::Commit(true))
+            })
+        })
+        .await
+    }
+
+    /// completing → completed, with the file's row, the events and their
+    /// deliveries. False when the lease is no longer ours.
+    pub async fn complete(
+        &self,
+        id: UploadId,
+        lease: Lease,
+        file: &File,
+        events: &[NewEvent],
+    ) -> Result<bool, LedgerError> {
+        let (file, events, now) = (file.clone(), events.to_vec(), self.now());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let Some(owner) = complete(conn, id, lease, &file, now).await? else {
+                    return Ok(End::Rollback(false));
+                };
+                files::insert(conn, &file).await?;
+                outbox::announce(conn, &events).await?;
+                release(conn, &owner).await?;
+                Ok(End::Commit(true))
+            })
+        })
+        .await
+    }
+
+    /// completing → failed under a lease, or uploading → failed without one.
+    pub async fn fail(
+        &self,
+        id: UploadId,
+        lease: Option<Lease>,
+        failure: Failure,
+        events: &[NewEvent],
+    ) -> Result<bool, LedgerError> {
+        let (events, now) = (events.to_vec(), self.now());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let owner = match lease {
+                    Some(lease) => fail_leased(conn, id, lease, failure, now).await?,
+                    None => end(conn, id, Status::Failed, Some(failure), now, None).await?,
+                };
+                announce_end(conn, owner, &events).await
+            })
+        })
+        .await
+    }
+
+    /// uploading → aborted.
+    pub async fn abort(&self, id: UploadId, events: &[NewEvent]) -> Result<bool, LedgerError> {
+        let (events, now) = (events.to_vec(), self.now());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let owner = abort(conn, id, now).await?;
+                announce_end(conn, owner, &events).await
+            })
+        })
+        .await
+    }
+
+    /// uploading → expired, if `expires_at` is not after `now`: a chunk that
+    /// was recorded meanwhile has moved it.
+    pub async fn expire(&self, id: UploadId, now: Timestamp, events: &[NewEvent]) -> Result<bool, LedgerError> {
+        let events = events.to_vec();
+        self.write(move |conn| {
+            Box::pin(async move {
+                let owner = end(conn, id, Status::Expired, None, now, Some(now)).await?;
+                announce_end(conn, owner, &events).await
+            })
+        })
+        .await
+    }
+}
+
+/// uploading → aborted; says whose it was.
+pub(super) async fn abort(conn: &mut Conn, id: UploadId, at: Timestamp) -> Result<Option<String>, LedgerError> {
+    end(conn, id, Status::Aborted, None, at, None).await
+}
+
+/// Out of uploading for good; says whose it was. With `expired_by`, only if it
+/// has expired by then.
+async fn end(
+    conn: &mut Conn,
+    id: UploadId,
+    status: Status,
+    failure: Option<Failure>,
+    at: Timestamp,
+    expired_by: Option<Timestamp>,
+) -> Result<Option<String>, LedgerError> {
+    let text = "UPDATE uploads SET state = $2, failure = $3, ended_at = $4, updated_at = $4, \
+                remains = (session IS NOT NULL OR begins > 0), chunks_kept = TRUE \
+                WHERE id = $1 AND state = 'uploading' AND expires_at <= $5 RETURNING id, owner";
+    let failure = failure.map(|f| f.code().to_owned());
+    let swap = sql(text).bind(id.0).bind(status.name()).bind(failure).bind(at.millis());
+    owner_of(conn.rows(swap.bind(expired_by.map_or(i64::MAX, Timestamp::millis))).await?.first())
+}
+
+async fn fail_leased(
+    conn: &mut Conn,
+    id: UploadId,
+    lease: Lease,
+    failure: Failure,
+    at: Timestamp,
+) -> Result<Option<String>, LedgerError> {
+    let text = "UPDATE uploads SET state = 'failed', failure = $3, ended_at = $4, updated_at = $4, \
+                lease_token = NULL, remains = (session IS NOT NULL OR begins > 0), chunks_kept = TRUE \
+                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner";
+    let swap = sql(text).bind(id.0).bind(lease.token.0).bind(failure.code()).bind(at.millis());
+    owner_of(conn.rows(swap).await?.first())
+}
+
+async fn complete(
+    conn: &mut Conn,
+    id: UploadId,
+    lease: Lease,
+    file: &File,
+    at: Timestamp,
+) -> Result<Option<String>, LedgerError> {
+    // More than one multipart upload was asked for: the others may be there still.
+    let text = "UPDATE uploads SET state = 'completed', etag = $3, crc64 = $4, file_bytes = $5, completed_at = $6, \
+                ended_at = $6, updated_at = $7, lease_token = NULL, remains = (begins > 1), chunks_kept = TRUE \
+                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner";
+    let object = &file.object;
+    let swap = sql(text).bind(id.0).bind(lease.token.0).bind(object.etag.as_str());
+    let swap = swap.bind(object.crc64.0.cast_signed()).bind(size(object.bytes)).bind(object.completed_at.millis());
+    owner_of(conn.rows(swap.bind(at.millis())).await?.first())
+}
+
+fn owner_of(row: Option<&crate::ledger::db::Row>) -> Result<Option<String>, LedgerError> {
+    row.map(|row| Reader::new(row, "uploads", &["id"]).get("owner")).transpose()
+}
+
+/// What follows from an end, if it took place.
+async fn announce_end(conn: &mut Conn, owner: Option<String>, events: &[NewEvent]) -> Result<End<bool>, LedgerError> {
+    let Some(owner) = owner else { return Ok(End::Rollback(false)) };
+    outbox::announce(conn, events).await?;
+    release(conn, &owner).await?;
+    Ok(End::Commit(true))
+}
+
+/// One open upload less. Last in its transaction: it locks the owner's row.
+pub(super) async fn release(conn: &mut Conn, owner: &str) -> Result<(), LedgerError> {
+    let text = "UPDATE owners SET open_uploads = open_uploads - 1 WHERE owner = $1 AND open_uploads > 0";
+    conn.execute(sql(text).bind(owner)).await.map(|_| ())
+}

@@ -1,0 +1,118 @@
+//! What time has made due. Each question is bounded; the sweeper asks again.
+
+use crate::domain::{ObjectKey, SessionId, Timestamp, Upload, UploadId};
+use crate::ledger::db::{Conn, Row, Statement, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::rows::{self, Reader, upload_columns};
+use crate::ledger::{End, Ledger, size};
+
+/// An upload that has ended and of which the store may hold parts that no
+/// object needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// The ended upload.
+    pub id: UploadId,
+    /// Where its object would lie, or lies.
+    pub key: ObjectKey,
+    /// The multipart upload that the ledger knows of.
+    pub session: Option<SessionId>,
+    /// How many the store was asked to begin: beyond the known one, others may
+    /// be listed under the key.
+    pub begins: u32,
+}
+
+impl Ledger {
+    /// Uploads that expire by `now`, those first that expired first.
+    pub async fn due_expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Upload>, LedgerError> {
+        let text = concat!(
+            "SELECT ",
+            upload_columns!(),
+            " FROM uploads u WHERE u.state = 'uploading' AND u.expires_at <= $1 \
+             ORDER BY u.expires_at LIMIT $2"
+        );
+        self.uploads_of(sql(text).bind(now.millis()).bind(limit)).await
+    }
+
+    /// Uploads whose merge was left by its holder: the lease has run out.
+    pub async fn stale_completing(&self, limit: u32) -> Result<Vec<Upload>, LedgerError> {
+        let text = concat!(
+            "SELECT ",
+            upload_columns!(),
+            " FROM uploads u WHERE u.state = 'completing' \
+             AND u.lease_until <= $1 + {lease_clock} ORDER BY u.lease_until LIMIT $2"
+        );
+        self.uploads_of(sql(text).bind(self.lease_clock()).bind(limit)).await
+    }
+
+    /// Uploads that have all their chunks and whose merge nobody has started,
+    /// by id, beyond `after`.
+    pub async fn ready_to_merge(&self, after: Option<UploadId>, limit: u32) -> Result<Vec<Upload>, LedgerError> {
+        // Looking for the last chunk first spares counting those of uploads that lack it.
+        let text = concat!(
+            "SELECT ",
+            upload_columns!(),
+            " FROM uploads u WHERE u.state = 'uploading' AND u.auto_complete \
+             AND u.id > $1 \
+             AND EXISTS (SELECT 1 FROM chunks k WHERE k.upload_id = u.id AND k.chunk_index = u.total_chunks - 1) \
+             AND (SELECT count(*) FROM chunks k WHERE k.upload_id = u.id) = u.total_chunks \
+             ORDER BY u.id LIMIT $2"
+        );
+        let after = after.map_or(uuid::Uuid::nil(), |id| id.0);
+        self.uploads_of(sql(text).bind(after).bind(limit)).await
+    }
+
+    async fn uploads_of(&self, query: Statement) -> Result<Vec<Upload>, LedgerError> {
+        self.read().await?.rows(query).await?.iter().map(rows::upload).collect()
+    }
+
+    /// Ended uploads of which the store may hold parts, those first that ended first.
+    pub async fn remains(&self, limit: u32) -> Result<Vec<Remains>, LedgerError> {
+        let text = "SELECT id, object_key, session, begins FROM uploads WHERE remains ORDER BY updated_at LIMIT $1";
+        self.read().await?.rows(sql(text).bind(limit)).await?.iter().map(remains).collect()
+    }
+
+    /// The store holds nothing of it any more.
+    pub async fn clear_remains(&self, id: UploadId) -> Result<(), LedgerError> {
+        let text = "UPDATE uploads SET remains = FALSE WHERE id = $1 AND remains";
+        self.write(move |conn| {
+            Box::pin(async move { conn.execute(sql(text).bind(id.0)).await.map(|_| End::Commit(())) })
+        })
+        .await
+    }
+
+    /// Removes up to `limit` chunk and part rows of uploads that ended by
+    /// `ended_before`, and says how many.
+    pub async fn prune_chunks(&self, ended_before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        self.write(move |conn| Box::pin(async move { prune(conn, ended_before, limit).await.map(End::Commit) })).await
+    }
+}
+
+fn remains(row: &Row) -> Result<Remains, LedgerError> {
+    let read = Reader::new(row, "uploads", &["id"]);
+    Ok(Remains {
+        id: UploadId(read.get("id")?),
+        key: read.parse::<String, _>("object_key", |text| ObjectKey::parse(&text))?,
+        session: read.get::<Option<String>>("session")?.map(SessionId::new),
+        begins: read.count("begins")?,
+    })
+}
+
+async fn prune(conn: &mut Conn, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+    let mut left = u64::from(limit);
+    let mut pruned = 0;
+    while left > 0 {
+        let text = "SELECT id FROM uploads WHERE chunks_kept AND ended_at <= $1 ORDER BY ended_at LIMIT 1";
+        let Some(row) = conn.row(sql(text).bind(before.millis())).await? else { break };
+        let id: uuid::Uuid = Reader::new(&row, "uploads", &["id"]).get("id")?;
+        let text = "DELETE FROM chunks WHERE upload_id = $1 AND chunk_index IN \
+                    (SELECT chunk_index FROM chunks WHERE upload_id = $1 ORDER BY chunk_index LIMIT $2)";
+        let gone = conn.execute(sql(text).bind(id).bind(size(left))).await?;
+        pruned += gone;
+        if gone < left {
+            conn.execute(sql("DELETE FROM parts WHERE upload_id = $1").bind(id)).await?;
+            conn.execute(sql("UPDATE uploads SET chunks_kept = FALSE WHERE id = $1").bind(id)).await?;
+        }
+        left -= gone.min(left);
+    }
+    Ok(pruned)
+}

@@ -1,0 +1,223 @@
+//! Folders by descriptor. Every name here is one segment, resolved in a folder
+//! that is open already, and never through a symbolic link: what somebody
+//! plants in the tree cannot lead out of it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o750);
+
+/// An open folder.
+#[derive(Debug)]
+pub(super) struct Folder(OwnedFd);
+
+impl Folder {
+    /// The folder at a path that the operator gave: the one place where a
+    /// symbolic link is followed.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(openat(CWD, path, flags, Mode::empty())?))
+    }
+
+    /// A folder in this one.
+    pub(super) fn child(&self, name: &str) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self(openat(&self.0, name, flags, Mode::empty())?))
+    }
+
+    /// A folder in this one, made durably if it is not there.
+    pub(super) fn make_child(&self, name: &str) -> io::Result<Self> {
+        match self.child(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        match mkdirat(&self.0, name, FOLDER_MODE) {
+            // Somebody else made it just now, and may not have synced it yet.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.sync()?;
+        self.child(name)
+    }
+
+    /// A new file, to be written and read.
+    pub(super) fn create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.0, name, flags, FILE_MODE)?.into())
+    }
+
+    /// A file that several processes may reach for, made if it is not there.
+    pub(super) fn create_or_open(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.0, name, flags, FILE_MODE)?.into())
+    }
+
+    /// A file that is there, to be read. What is not a regular file is not found.
+    pub(super) fn open(&self, name: &str) -> io::Result<File> {
+        // NONBLOCK, or a named pipe that somebody planted would hold us up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File = openat(&self.0, name, flags, Mode::empty())?.into();
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// A file that is there, to be written and read.
+    pub(super) fn open_to_write(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.0, name, flags, Mode::empty())?.into())
+    }
+
+    /// Moves a file or folder, replacing a file that is there.
+    pub(super) fn rename(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
+        Ok(renameat(&self.0, name, &to.0, new_name)?)
+    }
+
+    /// Removes a file. False when it is not there.
+    pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
+        match unlinkat(&self.0, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a file, or a folder with all that is in it.
+    pub(super) fn remove_all(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.0, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            // POSIX says EPERM for a folder, Linux says EISDIR.
+            Err(Errno::ISDIR | Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let folder = self.child(name)?;
+        for inner in folder.names()? {
+            folder.remove_all(&inner)?;
+        }
+        Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// The names in it that are UTF-8, as all of ours are, in no order.
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let entry = entry?;
+            match entry.file_name().to_str() {
+                Ok("." | "..") | Err(_) => {}
+                Ok(name) => names.push(name.to_owned()),
+            }
+        }
+        Ok(names)
+    }
+
+    /// Makes durable which names are in it.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.0)?)
+    }
+}
+
+/// Where files are made before they get their names. Emptied at every start.
+#[derive(Clone, Debug)]
+pub(super) struct Workshop {
+    folder: Arc<Folder>,
+    made: Arc<AtomicU64>,
+}
+
+impl Workshop {
+    /// Removes whatever a former process left here.
+    pub(super) fn clear(folder: Folder) -> io::Result<Self> {
+        for name in folder.names()? {
+            folder.remove_all(&name)?;
+        }
+        Ok(Self { folder: Arc::new(folder), made: Arc::default() })
+    }
+
+    /// The folder itself.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// A name that nothing here has. The folder is ours alone, so a count does.
+    pub(super) fn name(&self) -> String {
+        format!("{:x}", self.made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A new file that vanishes unless it is moved out.
+    pub(super) fn file(&self) -> io::Result<Unfinished> {
+        let name = self.name();
+        let file = self.folder.create(&name)?;
+        Ok(Unfinished { workshop: self.clone(), name: Some(name), file })
+    }
+}
+
+/// A file without its name yet. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    workshop: Workshop,
+    name: Option<String>,
+    file: File,
+}
+
+impl Unfinished {
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives it its name, durably. Its bytes must be durable already.
+    pub(super) fn move_to(mut self, folder: &Folder, name: &str) -> io::Result<()> {
+        if let Some(unfinished) = &self.name {
+            self.workshop.folder.rename(unfinished, folder, name)?;
+            self.name = None;
+        }
+        folder.sync()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            // What cannot be removed now is removed at the next start.
+            let _ = self.workshop.folder.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_not_followed() {
+        let (inside, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        std::fs::write(outside.path().join("secret"), "s").expect("written");
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("folder")).expect("linked");
+        std::os::unix::fs::symlink(outside.path().join("secret"), inside.path().join("file")).expect("linked");
+        let folder = Folder::at(inside.path()).expect("opened");
+        assert!(folder.child("folder").is_err());
+        assert!(folder.make_child("folder").is_err());
+        assert!(folder.open("file").is_err());
+        assert!(folder.open_to_write("file").is_err());
+        assert!(folder.create("file").is_err());
+        folder.remove_all("folder").expect("removed");
+        assert!(outside.path().join("secret").exists(), "only the link went");
+    }
+
+    #[test]
+    fn an_unfinished_file_vanishes_unless_it_is_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(dir.path().join("left/over")).expect("made");
+        let workshop = Workshop::clear(Folder::at(dir.path()).expect("opened")).expect("cleared");
+        assert_eq!(workshop.folder().names().expect("names"), Vec::<String>::new());
+        drop(workshop.file().expect("made"));
+        assert_eq!(workshop.folder().names().expect("names"), Vec::<String>::new());
+        workshop.file().expect("made").move_to(workshop.folder(), "named").expect("named");
+        assert_eq!(workshop.folder().names().expect("names"), vec!["named"]);
+    }
+}

@@ -1,0 +1,188 @@
+//! From a body to a file: frames are gathered while a write is under way and
+//! written together, in as few blocking calls as the body's speed allows. A
+//! slow body is written frame by frame and holds no memory; a fast one holds
+//! two batches at most.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use rustix::io::{Errno, pwritev};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::domain::checksum::Crc64Stream;
+use crate::store::file::fault;
+use crate::store::{Body, BodyBroken, StoreError};
+
+/// A batch takes no further frame once it holds this many bytes …
+const BATCH_BYTES: usize = 256 << 10;
+/// … or this many frames.
+const BATCH_FRAMES: usize = 256;
+
+/// Where a body goes. Both calls block.
+pub(super) trait Sink: Send + 'static {
+    /// What a body becomes.
+    type Stored: Send + 'static;
+    /// The store's call, for errors.
+    const OPERATION: &'static str;
+
+    /// Takes the next bytes in.
+    fn write(&mut self, frames: &[Bytes]) -> Result<(), StoreError>;
+
+    /// All bytes are in: makes them durable and known.
+    fn finish(self) -> Result<Self::Stored, StoreError>;
+}
+
+/// Frames that are to be written together.
+#[derive(Default)]
+struct Batch {
+    frames: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room(&self) -> bool {
+        self.bytes < BATCH_BYTES && self.frames.len() < BATCH_FRAMES
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        if !frame.is_empty() {
+            self.bytes += frame.len();
+            self.frames.push(frame);
+        }
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        self.bytes = 0;
+        std::mem::take(&mut self.frames)
+    }
+}
+
+/// A body whose announced length is held to.
+struct Incoming {
+    body: Body,
+    left: u64,
+    batch: Batch,
+    ended: bool,
+}
+
+impl Incoming {
+    fn take(&mut self, frame: Option<Result<Bytes, BodyBroken>>) -> Result<(), StoreError> {
+        match frame {
+            Some(Ok(frame)) => {
+                self.left = self.left.checked_sub(frame.len() as u64).ok_or(StoreError::Body)?;
+                self.batch.push(frame);
+                Ok(())
+            }
+            Some(Err(BodyBroken)) => Err(StoreError::Body),
+            None if self.left > 0 => Err(StoreError::Body),
+            None => {
+                self.ended = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes what is here already, without waiting.
+    fn take_ready(&mut self) -> Result<(), StoreError> {
+        while !self.ended && self.batch.has_room() {
+            match self.body.next().now_or_never() {
+                Some(frame) => self.take(frame)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A write under way gives the sink back.
+type Writing<S> = JoinHandle<Result<S, StoreError>>;
+
+/// The sink is ours, or lent to a write.
+enum Hand<S: Sink> {
+    Idle(S),
+    Lent(Writing<S>),
+}
+
+/// Writes a body of exactly this many bytes into the sink and finishes it. If
+/// the body breaks, the sink is dropped unfinished, and no write of it is
+/// under way any more when this returns.
+pub(super) async fn pump<S: Sink>(body: Body, bytes: u64, sink: S) -> Result<S::Stored, StoreError> {
+    let mut incoming = Incoming { body, left: bytes, batch: Batch::default(), ended: false };
+    let mut hand = Hand::Idle(sink);
+    loop {
+        if let Err(broken) = incoming.take_ready() {
+            settle(hand).await;
+            return Err(broken);
+        }
+        hand = match hand {
+            Hand::Idle(sink) if incoming.ended => return finish(sink, incoming.batch.take()).await,
+            Hand::Idle(sink) if incoming.batch.bytes > 0 => Hand::Lent(lend(sink, incoming.batch.take())),
+            Hand::Idle(sink) => {
+                let frame = incoming.body.next().await;
+                incoming.take(frame)?;
+                Hand::Idle(sink)
+            }
+            Hand::Lent(mut writing) if !incoming.ended && incoming.batch.has_room() => tokio::select! {
+                sink = &mut writing => Hand::Idle(joined::<S>(sink)?),
+                frame = incoming.body.next() => {
+                    if let Err(broken) = incoming.take(frame) {
+                        settle(Hand::Lent(writing)).await;
+                        return Err(broken);
+                    }
+                    Hand::Lent(writing)
+                }
+            },
+            Hand::Lent(writing) => Hand::Idle(joined::<S>(writing.await)?),
+        };
+    }
+}
+
+fn lend<S: Sink>(mut sink: S, frames: Vec<Bytes>) -> Writing<S> {
+    spawn_blocking(move || sink.write(&frames).map(|()| sink))
+}
+
+fn joined<S: Sink>(sink: Result<Result<S, StoreError>, tokio::task::JoinError>) -> Result<S, StoreError> {
+    sink.map_err(|error| fault::lost(S::OPERATION, &error))?
+}
+
+/// The last bytes and all that follows, in one blocking call: a small part
+/// needs no other.
+async fn finish<S: Sink>(mut sink: S, frames: Vec<Bytes>) -> Result<S::Stored, StoreError> {
+    let last = spawn_blocking(move || {
+        sink.write(&frames)?;
+        sink.finish()
+    });
+    last.await.map_err(|error| fault::lost(S::OPERATION, &error))?
+}
+
+/// Waits until no write is under way.
+async fn settle<S: Sink>(hand: Hand<S>) {
+    match hand {
+        Hand::Idle(_) => {}
+        // Its result no longer matters: the body is broken.
+        Hand::Lent(writing) => drop(writing.await),
+    }
+}
+
+/// Writes frames at an offset and lets the checksum see them.
+pub(super) fn write_at(file: &File, frames: &[Bytes], mut offset: u64, crc64: &mut Crc64Stream) -> io::Result<u64> {
+    let mut slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+    let mut rest = slices.as_mut_slice();
+    while !rest.is_empty() {
+        match pwritev(file, rest, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for frame in frames {
+        crc64.update(frame);
+    }
+    Ok(offset)
+}

@@ -1,0 +1,280 @@
+//! Objects: files at the paths that their keys say. What a file system does
+//! not keep of an object (its CRC-64 and MIME type) stands in an extended
+//! attribute, where there are any; without, an object has no CRC-64 and its
+//! ETag comes from its size, time and inode.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
+use rustix::io::{Errno, pread};
+use tokio::task::spawn_blocking;
+
+use crate::domain::checksum::Crc64Stream;
+use crate::domain::{Crc64, ObjectKey};
+use crate::store::file::fault::{self, on};
+use crate::store::file::folder::{Folder, Unfinished, Workshop};
+use crate::store::file::intake::{Sink, write_at};
+use crate::store::file::layout::{self, OWN};
+use crate::store::{ObjectStream, StoreError, StoredObject};
+
+const WHAT: &str = "the object";
+const ATTRIBUTE: &str = "user.chunkgate.object";
+/// Beyond this a MIME type is not kept: attributes share a small space.
+const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Read at a time.
+const FRAME_BYTES: u64 = 256 << 10;
+
+/// No key may reach into our own folder.
+pub(super) fn admit(key: &ObjectKey, operation: &'static str) -> Result<(), StoreError> {
+    if key.as_str().split('/').next() == Some(OWN) {
+        return Err(fault::refused(operation, "ReservedKey", format!("{OWN} is the store's own folder")));
+    }
+    Ok(())
+}
+
+/// The folder that a key's object lies in, made durably if need be, and its
+/// name there.
+pub(super) fn make_place(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<(Arc<Folder>, String)> {
+    walk(root, key, Folder::make_child)
+}
+
+fn walk(
+    root: &Arc<Folder>,
+    key: &ObjectKey,
+    step: fn(&Folder, &str) -> io::Result<Folder>,
+) -> io::Result<(Arc<Folder>, String)> {
+    let mut folder = root.clone();
+    let mut rest = key.as_str();
+    while let Some((segment, below)) = rest.split_once('/') {
+        folder = Arc::new(step(&folder, segment)?);
+        rest = below;
+    }
+    Ok((folder, rest.to_owned()))
+}
+
+/// The object's file, if there is one.
+pub(super) fn open(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<Option<File>> {
+    absent_or(walk(root, key, Folder::child).and_then(|(folder, name)| folder.open(&name)))
+}
+
+/// Removes the object durably, if there is one.
+pub(super) fn remove(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<()> {
+    let removed = walk(root, key, Folder::child).and_then(|(folder, name)| match folder.remove(&name)? {
+        true => folder.sync(),
+        false => Ok(()),
+    });
+    absent_or(removed).map(|_| ())
+}
+
+/// No such file, no such folder, or a file where a folder would be: absent.
+fn absent_or<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is known of an object's bytes beside the bytes, as it is written into
+/// the attribute. It holds for the size and time it names and for no others:
+/// bytes that somebody edited by hand have no CRC-64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Note {
+    crc64: Crc64,
+    bytes: u64,
+    modified_ns: i128,
+    content_type: Option<String>,
+}
+
+impl Note {
+    fn encode(&self) -> String {
+        let content_type = self.content_type.as_deref().unwrap_or_default();
+        format!("1 {} {} {} {content_type}", self.crc64, self.bytes, self.modified_ns)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut words = text.splitn(5, ' ');
+        if words.next()? != "1" {
+            return None;
+        }
+        Some(Self {
+            crc64: Crc64::parse(words.next()?)?,
+            bytes: words.next()?.parse().ok()?,
+            modified_ns: words.next()?.parse().ok()?,
+            content_type: words.next().filter(|text| !text.is_empty()).map(str::to_owned),
+        })
+    }
+}
+
+fn modified_ns(metadata: &std::fs::Metadata) -> i128 {
+    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}
+
+/// Notes what is known of a file whose bytes are all there, and says what
+/// `properties` will say of it from now on, its CRC-64 in any case.
+pub(super) fn describe(file: &File, crc64: Crc64, content_type: Option<&str>) -> io::Result<StoredObject> {
+    let metadata = file.metadata()?;
+    let note = Note {
+        crc64,
+        bytes: metadata.len(),
+        modified_ns: modified_ns(&metadata),
+        content_type: content_type.filter(|text| text.len() <= CONTENT_TYPE_BYTES_MAX).map(str::to_owned),
+    };
+    match fsetxattr(file, ATTRIBUTE, note.encode().as_bytes(), XattrFlags::empty()) {
+        // No attributes here, or no room for one: the object does without.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::NOSPC | Errno::TOOBIG) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(StoredObject { crc64: Some(crc64), ..properties(file)? })
+}
+
+/// What the store says of an object.
+pub(super) fn properties(file: &File) -> io::Result<StoredObject> {
+    let metadata = file.metadata()?;
+    let (bytes, modified) = (metadata.len(), modified_ns(&metadata));
+    let mut value = [0; 512];
+    let note = match fgetxattr(file, ATTRIBUTE, &mut value) {
+        Ok(length) => std::str::from_utf8(&value[..length]).ok().and_then(Note::decode),
+        Err(_) => None,
+    };
+    Ok(match note.filter(|note| note.bytes == bytes && note.modified_ns == modified) {
+        Some(note) => StoredObject {
+            bytes,
+            etag: layout::etag(note.crc64, bytes),
+            crc64: Some(note.crc64),
+            content_type: note.content_type,
+        },
+        None => StoredObject {
+            bytes,
+            etag: format!("{modified:x}-{:x}-{bytes:x}", metadata.ino()),
+            crc64: None,
+            content_type: None,
+        },
+    })
+}
+
+/// A small object on its way in.
+pub(super) struct ObjectSink {
+    root: Arc<Folder>,
+    work: Workshop,
+    key: ObjectKey,
+    content_type: Option<String>,
+    file: Option<Unfinished>,
+    written: u64,
+    crc64: Crc64Stream,
+}
+
+impl ObjectSink {
+    /// Into a file that has no name before all bytes are there.
+    pub(super) fn new((root, work): (Arc<Folder>, Workshop), key: ObjectKey, content_type: Option<String>) -> Self {
+        Self { root, work, key, content_type, file: None, written: 0, crc64: Crc64Stream::new() }
+    }
+}
+
+impl Sink for ObjectSink {
+    type Stored = StoredObject;
+    const OPERATION: &'static str = "PutObject";
+
+    fn write(&mut self, frames: &[Bytes]) -> Result<(), StoreError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.work.file().map_err(on(Self::OPERATION, WHAT))?,
+        };
+        let written = write_at(file.file(), frames, self.written, &mut self.crc64);
+        self.written = written.map_err(on(Self::OPERATION, WHAT))?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<StoredObject, StoreError> {
+        let Some(file) = self.file else { return Err(StoreError::Body) };
+        let steps = || {
+            let object = describe(file.file(), self.crc64.value(), self.content_type.as_deref())?;
+            let (folder, name) = make_place(&self.root, &self.key)?;
+            file.file().sync_all()?;
+            file.move_to(&folder, &name)?;
+            Ok::<_, io::Error>(object)
+        };
+        steps().map_err(on(Self::OPERATION, WHAT))
+    }
+}
+
+/// The bytes of a range that lies within a file.
+pub(super) fn read(file: File, range: Range<u64>) -> ObjectStream {
+    let state = (Arc::new(file), range);
+    Box::pin(stream::try_unfold(state, |(file, range)| async move {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let reader = file.clone();
+        let from = range.start;
+        let wanted = (range.end - from).min(FRAME_BYTES);
+        let frame = spawn_blocking(move || read_frame(&reader, from, wanted)).await;
+        let frame = frame.map_err(|error| fault::lost("GetObject", &error))?.map_err(on("GetObject", WHAT))?;
+        Ok(Some((Bytes::from(frame), (file, from + wanted..range.end))))
+    }))
+}
+
+fn read_frame(file: &File, mut offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
+    // At most FRAME_BYTES.
+    let bytes = bytes as usize;
+    let mut frame = Vec::with_capacity(bytes);
+    while frame.len() < bytes {
+        match pread(file, spare_capacity(&mut frame), offset) {
+            // Cut short under our hands.
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => offset += read as u64,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocation may be larger than asked for, and so may the read.
+    frame.truncate(bytes);
+    Ok(frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written() {
+        for content_type in [None, Some("text/plain; charset=utf-8".to_owned())] {
+            let note = Note { crc64: Crc64(u64::MAX), bytes: 7, modified_ns: 1_795_255_740_000_000_007, content_type };
+            assert_eq!(Note::decode(&note.encode()), Some(note));
+        }
+        for text in ["", "1", "2 1 1 1 ", "1 x 1 1 ", "1 1 1"] {
+            assert_eq!(Note::decode(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_holds_only_for_the_bytes_it_was_made_of() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"abc").expect("written");
+        let described = describe(file.as_file(), Crc64::of(b"abc"), Some("text/plain")).expect("described");
+        let before = properties(file.as_file()).expect("properties");
+        assert_eq!(before.etag, described.etag);
+        file.write_all(b"d").expect("written");
+        let after = properties(file.as_file()).expect("properties");
+        assert_eq!(after.crc64, None);
+        assert_ne!(after.etag, before.etag);
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_an_error_and_not_a_short_read() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(10).expect("sized");
+        assert_eq!(read_frame(&file, 2, 8).expect("read"), vec![0; 8]);
+        assert!(read_frame(&file, 2, 9).is_err());
+    }
+}

@@ -1,0 +1,336 @@
+//! The store itself: each call of the trait, in OSS's words.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream;
+use http::Method;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::domain::{ObjectKey, Part, PartBounds, SessionId};
+use crate::store::oss::answer::{Answer, object};
+use crate::store::oss::endpoint::{self, Endpoint};
+use crate::store::oss::request::{Call, Client, Credentials, unreachable_store};
+use crate::store::oss::sign::Query;
+use crate::store::oss::{OssConfig, SignatureVersion, xml};
+use crate::store::{
+    Begin, Body, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
+    StoredObject, StoredPart, Target,
+};
+use crate::units::Secret;
+
+/// OSS's bounds of a multipart upload.
+pub const PART_BOUNDS: PartBounds =
+    PartBounds { part_bytes_min: 100 << 10, part_bytes_max: 5 << 30, parts_max: 10_000 };
+/// The largest object in one PutObject, in bytes.
+const PUT_BYTES_MAX: u64 = 5 << 30;
+/// Pages of a thousand uploads that one sweep looks at.
+const UPLOAD_PAGES_MAX: u32 = 100;
+
+/// A bucket of Aliyun OSS, or of what speaks its dialect.
+#[derive(Debug)]
+pub struct OssStore {
+    client: Client,
+    /// Where URLs point that are given out.
+    public: Endpoint,
+}
+
+impl OssStore {
+    /// Connects to nothing yet. `env` is asked for what the configuration
+    /// leaves open. The error names the key that is missing or wrong.
+    pub fn new(
+        config: &StoreConfig,
+        clock: Arc<dyn Clock>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
+        let oss = &config.oss;
+        let given = oss.endpoint.as_deref().filter(|text| !text.trim().is_empty());
+        let given = given.ok_or("store.oss.endpoint is not set (for example oss-cn-hangzhou.aliyuncs.com)")?;
+        let endpoint = Endpoint::parse(given, oss.bucket.as_deref(), oss.path_style, oss.cname)
+            .map_err(|e| format!("store.oss.endpoint: {e}"))?;
+        let public = match oss.public_endpoint.as_deref().filter(|text| !text.trim().is_empty()) {
+            None => endpoint.clone(),
+            Some(text) => Endpoint::parse(text, Some(&endpoint.bucket), oss.path_style && !oss.cname, oss.cname)
+                .map_err(|e| format!("store.oss.public_endpoint: {e}"))?,
+        };
+        let region = endpoint::region(oss.region.as_deref(), &endpoint).or_else(|| public.region.clone());
+        let region = match (region, oss.signature) {
+            (Some(region), _) => region,
+            (None, SignatureVersion::V1) => String::new(),
+            (None, SignatureVersion::V4) => {
+                return Err(format!(
+                    "store.oss.region is not set, and the endpoint {given:?} does not say it: \
+                     set it (for example cn-hangzhou), V4 signatures need it"
+                ));
+            }
+        };
+        let client = Client::new(config, clock, endpoint, region, credentials(oss, env)?)?;
+        Ok(Self { client, public })
+    }
+
+    /// A URL at the public endpoint that anybody may use with this method
+    /// until it expires (V4: within seven days). `query` holds what it asks
+    /// for: `partNumber` and `uploadId`, `response-content-disposition`, …
+    pub fn presign(&self, method: &Method, key: &ObjectKey, query: &Query, expires_in: Duration) -> String {
+        self.client.presigned(&self.public, method, key.as_str(), query, expires_in)
+    }
+
+    async fn list_uploads_page(
+        &self,
+        prefix: &str,
+        after: Option<&(String, String)>,
+    ) -> Result<xml::UploadsPage, StoreError> {
+        let mut call = Call::new("ListMultipartUploads", Method::GET, None)
+            .query("uploads", "")
+            .query("encoding-type", "url")
+            .query("max-uploads", "1000");
+        if !prefix.is_empty() {
+            call = call.query("prefix", prefix);
+        }
+        if let Some((key, upload)) = after {
+            call = call.query("key-marker", key).query("upload-id-marker", upload);
+        }
+        let answer = self.client.call(&call).await?;
+        xml::uploads(&answer.text()).map_err(|e| unreadable(&call, &e))
+    }
+}
+
+/// Configured credentials, else those of the environment. A token belongs to
+/// its key: one of the environment is not mixed with a configured key.
+fn credentials(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, String> {
+    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    let is_set = |text: &&String| !text.trim().is_empty();
+    let id = oss.access_key_id.as_ref().filter(is_set).map(|id| id.trim().to_owned());
+    let secret = oss.access_key_secret.clone().filter(|secret| !secret.expose().trim().is_empty());
+    let token = oss.security_token.clone().filter(|token| !token.expose().trim().is_empty());
+    let token = match (&id, token) {
+        (None, None) => env("OSS_SESSION_TOKEN").map(Secret::new),
+        (_, token) => token,
+    };
+    let missing = |key: &str, name: &str| format!("store.oss.{key} is not set, nor is {name} in the environment");
+    Ok(Credentials {
+        access_key_id: id
+            .or_else(|| env("OSS_ACCESS_KEY_ID"))
+            .ok_or_else(|| missing("access_key_id", "OSS_ACCESS_KEY_ID"))?,
+        access_key_secret: secret
+            .or_else(|| env("OSS_ACCESS_KEY_SECRET").map(Secret::new))
+            .ok_or_else(|| missing("access_key_secret", "OSS_ACCESS_KEY_SECRET"))?,
+        security_token: token,
+    })
+}
+
+#[async_trait]
+impl Store for OssStore {
+    fn kind(&self) -> &'static str {
+        "oss"
+    }
+
+    fn bucket(&self) -> &str {
+        self.client.bucket()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            parts: PART_BOUNDS,
+            put_bytes_max: PUT_BYTES_MAX,
+            object_bytes_max: PART_BOUNDS.object_bytes_max(),
+            proof: Proof::Crc64Xz,
+        }
+    }
+
+    async fn begin(&self, begin: Begin<'_>) -> Result<SessionId, StoreError> {
+        let mut call = Call::new("InitiateMultipartUpload", Method::POST, Some(begin.key.as_str()))
+            .query("uploads", "")
+            .query("encoding-type", "url");
+        if let Some(kind) = begin.content_type {
+            call = call.header(CONTENT_TYPE.as_str(), kind)?;
+        }
+        let answer = self.client.call(&call).await?;
+        xml::initiated(&answer.text()).map_err(|e| unreadable(&call, &e))
+    }
+
+    async fn put_part(&self, target: Target<'_>, part: NewPart) -> Result<StoredPart, StoreError> {
+        let call = Call::new("UploadPart", Method::PUT, Some(target.key.as_str()))
+            .query("partNumber", part.number.to_string())
+            .query("uploadId", target.session.as_str());
+        let answer = self.client.stream(&call, part.bytes, part.body).await?;
+        Ok(StoredPart { etag: etag(&call, &answer)?, crc64: answer.crc64() })
+    }
+
+    async fn list_parts(&self, target: Target<'_>) -> Result<Vec<Part>, StoreError> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut call = Call::new("ListParts", Method::GET, Some(target.key.as_str()))
+                .query("uploadId", target.session.as_str())
+                .query("max-parts", "1000")
+                .query("encoding-type", "url");
+            if let Some(marker) = &after {
+                call = call.query("part-number-marker", marker);
+            }
+            let answer = self.client.call(&call).await?;
+            let page = xml::parts(&answer.text()).map_err(|e| unreadable(&call, &e))?;
+            // Ascending over all pages: what goes round in circles ends here.
+            let last = parts.last().map(|part| part.number);
+            let numbers = last.into_iter().chain(page.parts.iter().map(|part| part.number));
+            if !numbers.is_sorted_by(|a, b| a < b) || (page.parts.is_empty() && page.next.is_some()) {
+                return Err(call.unavailable("UnreadableAnswer", "the listed parts do not ascend"));
+            }
+            parts.extend(page.parts);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(parts),
+            }
+        }
+    }
+
+    /// OSS says neither size nor type here: the size is the parts' sum.
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+        let mut call = Call::new("CompleteMultipartUpload", Method::POST, Some(target.key.as_str()))
+            .query("uploadId", target.session.as_str())
+            .header(CONTENT_TYPE.as_str(), "application/xml")?;
+        call.body = xml::complete(parts).into();
+        let answer = self.client.call(&call).await?;
+        let etag = xml::completed(&answer.text()).map_err(|e| unreadable(&call, &e))?;
+        let bytes = parts.iter().map(|part| part.bytes).sum();
+        Ok(StoredObject { bytes, etag, crc64: answer.crc64(), content_type: None })
+    }
+
+    async fn abort(&self, target: Target<'_>) -> Result<(), StoreError> {
+        let call = Call::new("AbortMultipartUpload", Method::DELETE, Some(target.key.as_str()))
+            .query("uploadId", target.session.as_str());
+        match self.client.call(&call).await {
+            Ok(_) | Err(StoreError::NoSuchUpload) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        content_type: Option<&str>,
+        bytes: u64,
+        body: Body,
+    ) -> Result<StoredObject, StoreError> {
+        let mut call = Call::new("PutObject", Method::PUT, Some(key.as_str()));
+        if let Some(kind) = content_type {
+            call = call.header(CONTENT_TYPE.as_str(), kind)?;
+        }
+        let answer = self.client.stream(&call, bytes, body).await?;
+        let (etag, crc64) = (etag(&call, &answer)?, answer.crc64());
+        Ok(StoredObject { bytes, etag, crc64, content_type: content_type.map(ToOwned::to_owned) })
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
+        let call = Call::new("HeadObject", Method::HEAD, Some(key.as_str()));
+        match self.client.call(&call).await {
+            Ok(answer) => {
+                let read = object(&answer.headers);
+                read.map(Some).ok_or_else(|| call.unavailable("UnreadableAnswer", "the object's size is missing"))
+            }
+            Err(StoreError::NoSuchObject) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Reading, StoreError> {
+        if range.as_ref().is_some_and(Range::is_empty) {
+            // HTTP has no way to ask for nothing.
+            let object = self.head(key).await?.ok_or(StoreError::NoSuchObject)?;
+            return Ok(Reading { object, stream: Box::pin(stream::empty()) });
+        }
+        let mut call = Call::new("GetObject", Method::GET, Some(key.as_str()));
+        if let Some(range) = &range {
+            // Without the second header, OSS answers a bad range with the whole object.
+            call = call
+                .header(RANGE.as_str(), &format!("bytes={}-{}", range.start, range.end - 1))?
+                .header("x-oss-range-behavior", "standard")?;
+        }
+        let response = self.client.open(&call).await?;
+        let headers = response.headers();
+        let unexpected = |what| call.unavailable("UnreadableAnswer", what);
+        let object = object(headers).ok_or_else(|| unexpected("the object's size is missing"))?;
+        let bytes = match &range {
+            None => object.bytes,
+            Some(range) => {
+                let start = format!("bytes {}-{}/", range.start, range.end - 1);
+                let answered = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+                if !answered.is_some_and(|text| text.starts_with(&start)) {
+                    return Err(unexpected("another range than the one asked for"));
+                }
+                range.end - range.start
+            }
+        };
+        let stream = read_through(call.operation, response, bytes, self.client.idle_timeout());
+        Ok(Reading { object, stream })
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let call = Call::new("DeleteObject", Method::DELETE, Some(key.as_str()));
+        match self.client.call(&call).await {
+            Ok(_) | Err(StoreError::NoSuchObject) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
+        let mut uploads = Vec::new();
+        let mut after = None;
+        for _ in 0..UPLOAD_PAGES_MAX {
+            let page = self.list_uploads_page(prefix, after.as_ref()).await?;
+            uploads.extend(page.uploads);
+            if page.next.is_none() || page.next == after {
+                return Ok(uploads);
+            }
+            after = page.next;
+        }
+        tracing::warn!(prefix, listed = uploads.len(), "too many multipart uploads to list at once");
+        Ok(uploads)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let call = Call::new("ListMultipartUploads", Method::GET, None).query("uploads", "").query("max-uploads", "1");
+        self.client.call_once(&call).await.map(|_| ())
+    }
+}
+
+fn etag(call: &Call<'_>, answer: &Answer) -> Result<String, StoreError> {
+    answer.etag().ok_or_else(|| call.unavailable("UnreadableAnswer", "the ETag is missing"))
+}
+
+fn unreadable(call: &Call<'_>, error: &xml::Unreadable) -> StoreError {
+    call.unavailable("UnreadableAnswer", error.to_string())
+}
+
+/// An answer's body as it comes: exactly `bytes` bytes, none of them late.
+/// The deadline runs only while the reader waits for the store.
+fn read_through(
+    operation: &'static str,
+    response: reqwest::Response,
+    bytes: u64,
+    idle_timeout: Duration,
+) -> ObjectStream {
+    let call = Call::new(operation, Method::GET, None);
+    Box::pin(stream::unfold(Some((call, response, bytes)), move |state| async move {
+        let (call, mut response, left) = state?;
+        let read: Result<Option<Bytes>, StoreError> = match timeout(idle_timeout, response.chunk()).await {
+            Err(_) => Err(call.unavailable("IdleTimeout", "the object stopped in the middle")),
+            Ok(Err(error)) => Err(unreachable_store(&call, error)),
+            Ok(Ok(chunk)) => Ok(chunk),
+        };
+        match read {
+            Ok(None) if left == 0 => None,
+            Ok(Some(chunk)) if chunk.len() as u64 <= left => {
+                let left = left - chunk.len() as u64;
+                Some((Ok(chunk), Some((call, response, left))))
+            }
+            Ok(_) => Some((Err(call.unavailable("UnreadableAnswer", "another length than announced")), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    }))
+}

@@ -1,0 +1,288 @@
+//! OSS's XML, pure: its answers read, the list of parts written. Answers come
+//! from the network: a document type is refused, entities beyond XML's own
+//! are not known, and the reader's caller bounds the size.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::{Crc64, Part, PartNumber, SessionId};
+use crate::store::ListedUpload;
+
+/// `<Error>`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ErrorAnswer {
+    /// `NoSuchUpload`, …
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// For OSS's support.
+    pub request_id: Option<String>,
+    /// The finer code that OSS's support pages are filed under.
+    #[serde(rename = "EC")]
+    pub ec: Option<String>,
+}
+
+/// One page of ListParts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PartsPage {
+    /// The parts, as the store sorts them.
+    pub parts: Vec<Part>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// One page of ListMultipartUploads.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UploadsPage {
+    /// The uploads.
+    pub uploads: Vec<ListedUpload>,
+    /// Key and upload id where the next page begins, if there is one.
+    pub next: Option<(String, String)>,
+}
+
+/// What is wrong with an answer's body.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an answer that cannot be read: {0}")]
+pub struct Unreadable(String);
+
+/// Reads `<Error>`; none when it is something else.
+pub fn error(text: &str) -> Option<ErrorAnswer> {
+    (root(text) == Some("Error")).then(|| read(text, "Error").ok()).flatten()
+}
+
+/// Reads the upload id of `<InitiateMultipartUploadResult>`.
+pub fn initiated(text: &str) -> Result<SessionId, Unreadable> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Initiated {
+        upload_id: String,
+    }
+    let Initiated { upload_id } = read(text, "InitiateMultipartUploadResult")?;
+    if upload_id.is_empty() {
+        return Err(Unreadable("an empty UploadId".to_owned()));
+    }
+    Ok(SessionId::new(upload_id))
+}
+
+/// Reads the ETag of `<CompleteMultipartUploadResult>`, without quotes.
+pub fn completed(text: &str) -> Result<String, Unreadable> {
+    #[derive(Deserialize)]
+    struct Completed {
+        #[serde(rename = "ETag")]
+        etag: String,
+    }
+    let Completed { etag } = read(text, "CompleteMultipartUploadResult")?;
+    Ok(unquoted(&etag).to_owned())
+}
+
+/// Reads `<ListPartsResult>`.
+pub fn parts(text: &str) -> Result<PartsPage, Unreadable> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        #[serde(default)]
+        is_truncated: bool,
+        #[serde(default)]
+        next_part_number_marker: Option<String>,
+        #[serde(default)]
+        part: Vec<ListedPart>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct ListedPart {
+        part_number: u32,
+        #[serde(rename = "ETag")]
+        etag: String,
+        size: u64,
+        #[serde(default)]
+        hash_crc64ecma: Option<String>,
+    }
+    let listed: Listed = read(text, "ListPartsResult")?;
+    let part = |part: ListedPart| {
+        let number = PartNumber::new(part.part_number)
+            .ok_or_else(|| Unreadable(format!("{} is not a part number", part.part_number)))?;
+        let etag = unquoted(&part.etag).to_owned();
+        Ok(Part { number, bytes: part.size, etag, crc64: part.hash_crc64ecma.as_deref().and_then(Crc64::parse) })
+    };
+    let parts = listed.part.into_iter().map(part).collect::<Result<_, Unreadable>>()?;
+    let next = if listed.is_truncated {
+        let marker = listed.next_part_number_marker.filter(|marker| !marker.is_empty());
+        Some(marker.ok_or_else(|| Unreadable("a truncated list without a marker".to_owned()))?)
+    } else {
+        None
+    };
+    Ok(PartsPage { parts, next })
+}
+
+/// Reads `<ListMultipartUploadsResult>`.
+pub fn uploads(text: &str) -> Result<UploadsPage, Unreadable> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        #[serde(default)]
+        encoding_type: Option<String>,
+        #[serde(default)]
+        is_truncated: bool,
+        #[serde(default)]
+        next_key_marker: String,
+        #[serde(default)]
+        next_upload_id_marker: String,
+        #[serde(default)]
+        upload: Vec<Upload>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Upload {
+        key: String,
+        upload_id: String,
+    }
+    let listed: Listed = read(text, "ListMultipartUploadsResult")?;
+    let is_encoded = listed.encoding_type.is_some_and(|kind| kind == "url");
+    let key = |text: String| if is_encoded { url_decoded(&text) } else { text };
+    let uploads = listed.upload.into_iter();
+    let uploads = uploads.map(|u| ListedUpload { key: key(u.key), session: SessionId::new(u.upload_id) }).collect();
+    let next = listed.is_truncated.then(|| (key(listed.next_key_marker), listed.next_upload_id_marker));
+    if next.as_ref().is_some_and(|(marker, _)| marker.is_empty()) {
+        return Err(Unreadable("a truncated list without a marker".to_owned()));
+    }
+    Ok(UploadsPage { uploads, next })
+}
+
+/// Writes `<CompleteMultipartUpload>`: an explicit list, so that the store
+/// checks number and ETag of every part.
+pub fn complete(parts: &[Part]) -> String {
+    let mut xml = String::with_capacity(64 + parts.len() * 96);
+    xml.push_str("<CompleteMultipartUpload>");
+    for part in parts {
+        let etag = quick_xml::escape::partial_escape(part.etag.as_str());
+        // Writing to a String cannot fail.
+        let _ = write!(xml, "<Part><PartNumber>{}</PartNumber><ETag>\"{etag}\"</ETag></Part>", part.number);
+    }
+    xml.push_str("</CompleteMultipartUpload>");
+    xml
+}
+
+/// An ETag without its quotes.
+pub fn unquoted(etag: &str) -> &str {
+    etag.trim().trim_matches('"')
+}
+
+/// OSS encodes a blank as `+` and a plus as `%2B`.
+fn url_decoded(text: &str) -> String {
+    let text: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
+}
+
+fn read<T: DeserializeOwned>(text: &str, expected: &str) -> Result<T, Unreadable> {
+    if text.contains("<!DOCTYPE") {
+        return Err(Unreadable("a document type".to_owned()));
+    }
+    let name = root(text).unwrap_or("nothing");
+    if name != expected {
+        return Err(Unreadable(format!("{expected} was expected, {name} came")));
+    }
+    quick_xml::de::from_str(text).map_err(|e| Unreadable(format!("{expected}: {e}")))
+}
+
+/// The name of the document's first element.
+fn root(text: &str) -> Option<&str> {
+    let is_element = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rest = text.split('<').skip(1).find(is_element)?;
+    rest.split(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
+    #[test]
+    fn an_error_is_read_and_nothing_else_is_taken_for_one() {
+        let text = format!(
+            "{DECLARATION}<Error>\n  <Code>NoSuchUpload</Code>\n  <Message>a &lt;b&gt; &amp; c</Message>\n\
+             <RequestId>5CF3</RequestId><HostId>h</HostId><UploadId>u</UploadId><EC>0042-00000021</EC></Error>"
+        );
+        let read = error(&text).expect("an error");
+        assert_eq!((read.code.as_str(), read.message.as_str()), ("NoSuchUpload", "a <b> & c"));
+        assert_eq!((read.request_id.as_deref(), read.ec.as_deref()), (Some("5CF3"), Some("0042-00000021")));
+        for text in ["", "busy", "<html><Code>x</Code></html>", "<Errors/>", "<Error><Code>x"] {
+            assert_eq!(error(text), None, "{text}");
+        }
+        assert_eq!(error("<Error/>"), Some(ErrorAnswer::default()));
+    }
+
+    #[test]
+    fn what_defines_entities_is_refused() {
+        let text = "<!DOCTYPE x [<!ENTITY a \"b\">]><InitiateMultipartUploadResult><UploadId>&a;</UploadId></InitiateMultipartUploadResult>";
+        assert!(initiated(text).is_err());
+        let text = "<InitiateMultipartUploadResult><UploadId>&a;</UploadId></InitiateMultipartUploadResult>";
+        assert!(initiated(text).is_err());
+    }
+
+    #[test]
+    fn an_upload_is_begun_and_completed() {
+        let text = format!(
+            "{DECLARATION}<InitiateMultipartUploadResult xmlns=\"http://doc.oss-cn-hangzhou.aliyuncs.com\">\n\
+             <Bucket>b</Bucket><Key>k</Key><UploadId>0004B989</UploadId></InitiateMultipartUploadResult>"
+        );
+        assert_eq!(initiated(&text), Ok(SessionId::new("0004B989")));
+        let text = "<CompleteMultipartUploadResult><Location>l</Location><ETag>&quot;B864-3&quot;</ETag></CompleteMultipartUploadResult>";
+        assert_eq!(completed(text).as_deref(), Ok("B864-3"));
+        assert!(completed("<Error><Code>InternalError</Code></Error>").is_err());
+    }
+
+    #[test]
+    fn parts_are_listed_page_by_page() {
+        let text = "<ListPartsResult><Bucket>b</Bucket><NextPartNumberMarker>5</NextPartNumberMarker>\
+            <IsTruncated>true</IsTruncated>\
+            <Part><PartNumber>1</PartNumber><LastModified>t</LastModified><ETag>\"3349\"</ETag>\
+            <HashCrc64ecma>12241702105012776187</HashCrc64ecma><Size>102400</Size></Part>\
+            <Part><PartNumber>5</PartNumber><ETag>\"7265\"</ETag><Size>7</Size></Part></ListPartsResult>";
+        let page = parts(text).expect("a page");
+        assert_eq!(page.next.as_deref(), Some("5"));
+        assert_eq!(page.parts.len(), 2);
+        assert_eq!((page.parts[0].etag.as_str(), page.parts[0].bytes), ("3349", 102_400));
+        assert_eq!(page.parts[0].crc64, Some(Crc64(12_241_702_105_012_776_187)));
+        assert_eq!((page.parts[1].number.get(), page.parts[1].crc64), (5, None));
+        assert_eq!(
+            parts("<ListPartsResult><IsTruncated>false</IsTruncated></ListPartsResult>"),
+            Ok(PartsPage { parts: Vec::new(), next: None })
+        );
+        assert!(parts(&text.replace("<PartNumber>5<", "<PartNumber>0<")).is_err());
+        assert!(parts("<ListPartsResult><IsTruncated>true</IsTruncated></ListPartsResult>").is_err());
+    }
+
+    #[test]
+    fn uploads_are_listed_with_their_keys_decoded() {
+        let text = "<ListMultipartUploadsResult><EncodingType>url</EncodingType>\
+            <NextKeyMarker>a%2Fz</NextKeyMarker><NextUploadIdMarker>U2</NextUploadIdMarker><IsTruncated>true</IsTruncated>\
+            <Upload><Key>a%2Fb+c%2B%E4%B8%AD</Key><UploadId>U1</UploadId><Initiated>t</Initiated></Upload>\
+            </ListMultipartUploadsResult>";
+        let page = uploads(text).expect("a page");
+        assert_eq!(page.uploads, [ListedUpload { key: "a/b c+中".to_owned(), session: SessionId::new("U1") }]);
+        assert_eq!(page.next, Some(("a/z".to_owned(), "U2".to_owned())));
+        let page = uploads(&text.replace("<EncodingType>url</EncodingType>", "")).expect("a page");
+        assert_eq!(page.uploads[0].key, "a%2Fb+c%2B%E4%B8%AD");
+    }
+
+    #[test]
+    fn the_list_to_complete_is_explicit() {
+        let part = |number, etag: &str| Part {
+            number: PartNumber::new(number).expect("a number"),
+            bytes: 1,
+            etag: etag.to_owned(),
+            crc64: None,
+        };
+        assert_eq!(
+            complete(&[part(1, "AB"), part(2, "<&>")]),
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"AB\"</ETag></Part>\
+             <Part><PartNumber>2</PartNumber><ETag>\"&lt;&amp;&gt;\"</ETag></Part></CompleteMultipartUpload>"
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! How often and how soon a call that can be repeated is repeated: as the
+//! official SDKs do it, with exponential backoff and full jitter. Pure.
+
+use std::time::Duration;
+
+/// The longest pause before the second attempt, in the SDKs.
+pub const BASE: Duration = Duration::from_millis(200);
+/// The longest pause before any.
+pub const CAP: Duration = Duration::from_secs(20);
+
+/// How patient a client is.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    /// Attempts in all, at least one.
+    pub attempts: u32,
+    /// The longest pause before the second attempt; it doubles from there.
+    pub base: Duration,
+    /// The longest pause before any.
+    pub cap: Duration,
+}
+
+impl Backoff {
+    /// The SDKs' pauses, with this many attempts in all.
+    pub fn with_attempts(attempts: u32) -> Self {
+        Self { attempts: attempts.max(1), base: BASE, cap: CAP }
+    }
+
+    /// The pause after the `done`-th failed attempt (from 1), or none when
+    /// that was the last. Full jitter: anything from nothing to the longest,
+    /// so that those who failed together do not come back together.
+    pub fn pause_after(&self, done: u32, random: u128) -> Option<Duration> {
+        if done >= self.attempts {
+            return None;
+        }
+        let doubled = 1u32.checked_shl(done.saturating_sub(1)).unwrap_or(u32::MAX);
+        let longest = self.base.saturating_mul(doubled).min(self.cap);
+        let micros = longest.as_micros().saturating_add(1);
+        Some(Duration::from_micros(u64::try_from(random % micros).unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_cap_and_end_with_the_attempts() {
+        let backoff = Backoff::with_attempts(12);
+        let longest = |done| (0..2000u128).filter_map(|n| backoff.pause_after(done, n * 10_007)).max();
+        assert!(longest(1) <= Some(BASE) && longest(1) > Some(BASE / 2));
+        assert!(longest(3) <= Some(BASE * 4) && longest(3) > Some(BASE * 2));
+        assert!((0..100).all(|n| backoff.pause_after(11, u128::MAX / (n + 1)) <= Some(CAP)));
+        assert_eq!(backoff.pause_after(1, 0), Some(Duration::ZERO));
+        assert_eq!(backoff.pause_after(12, 7), None);
+    }
+
+    #[test]
+    fn there_is_always_one_attempt() {
+        let backoff = Backoff::with_attempts(0);
+        assert_eq!(backoff.attempts, 1);
+        assert_eq!(backoff.pause_after(1, 7), None);
+        assert!(Backoff::with_attempts(u32::MAX).pause_after(1_000, u128::MAX) <= Some(CAP));
+    }
+}
