@@ -156,6 +156,18 @@ pub async fn serve(config: Config, options: ServeOptions) -> Result<(), AppError
     Ok(())
 }
 
+/// Serves the OSS dialect from a folder until told to stop.
+pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
+    let stop = stop_signal()?;
+    let (listen_on, bucket, region) = (config.listen, config.bucket.clone(), config.region.clone());
+    let emulator = Emulator::open(config, Arc::new(SystemClock::new()));
+    let emulator = emulator.map_err(|error| AppError::Failed(error.to_string()))?;
+    let listener = listen("--listen", listen_on).await?;
+    info!(address = %format_args!("http://{}", local(&listener)?), bucket, region, "emulator serves");
+    accept(listener, emulator.router(), Emulator::serve_limits(), stop).await;
+    Ok(())
+}
+
 /// Brings the database's schema up to this program's.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let url = config.database_url();
@@ -181,19 +193,6 @@ pub async fn sweep(config: Config, dry_run: bool) -> Result<(), AppError> {
     engine.drain().await;
     engine.ledger().close().await;
     info!(?swept, "swept");
-    Ok(())
-}
-
-/// Runs the OSS emulator until told to stop.
-pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
-    let stop = stop_signal()?;
-    let listener = listen("listen", config.listen).await?;
-    let address = local(&listener)?;
-    let bucket = config.bucket.clone();
-    let emulator = Emulator::open(config, Arc::new(SystemClock::new()));
-    let emulator = emulator.map_err(|error| AppError::Failed(error.to_string()))?;
-    info!(address = %format_args!("http://{address}"), bucket, "the OSS emulator serves");
-    accept(listener, emulator.router(), ServeLimits::default(), stop).await;
     Ok(())
 }
 
@@ -319,7 +318,6 @@ async fn access(
 }
 
 /// Makes the first key and prints it: it is kept nowhere but as a hash.
-#[expect(clippy::print_stdout, reason = "the key is for the operator's eyes, not for the log")]
 async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
     let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
     let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();

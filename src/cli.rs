@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::app::ServeOptions;
 use crate::config::{Origin, Setting, Sources, Strictness};
 use crate::emulator::EmulatorConfig;
 
@@ -47,12 +46,6 @@ pub enum Command {
     /// Serve the upload API (the default)
     #[command(after_help = EXAMPLES)]
     Serve(Box<ServeArgs>),
-    /// Run an OSS of your own: an emulator for trying and testing without a network
-    ///
-    /// It keeps one bucket in a folder and speaks OSS's dialect, so that the
-    /// gateway and the official SDKs take it for OSS.
-    #[command(after_help = EMULATOR_EXAMPLE)]
-    Emulator(EmulatorConfig),
     /// Bring the database's schema up to date, and stop
     ///
     /// `serve` does the same when it starts. Run it on its own before a new
@@ -64,6 +57,12 @@ pub enum Command {
     /// nobody continues, finishes merges whose gateway died, and removes parts
     /// that belong to nothing.
     Sweep(SweepArgs),
+    /// Serve the OSS dialect from a folder, to try and test uploads without Aliyun
+    ///
+    /// One bucket, one access key, V1 and V4 signatures. The official OSS SDKs
+    /// upload to it, and so does a gateway with `store.kind = "oss"`.
+    #[command(after_help = EMULATOR_EXAMPLE)]
+    Emulator(EmulatorConfig),
 }
 
 /// `chunkgate serve`
@@ -146,11 +145,6 @@ impl Cli {
 }
 
 impl ServeArgs {
-    /// What the server is told beside its configuration.
-    pub fn options(&self) -> ServeOptions {
-        ServeOptions { bootstrap_key: self.bootstrap_key, insecure_no_auth: self.insecure_no_auth }
-    }
-
     /// How safe the configuration has to be.
     pub fn strictness(&self) -> Strictness {
         Strictness { insecure_no_auth: self.insecure_no_auth, bootstrap_key: self.bootstrap_key }

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use chunkgate::app::{self, AppError};
+use chunkgate::app::{self, AppError, ServeOptions};
 use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs};
 use chunkgate::config::{self, Config, Loaded, Strictness};
 use chunkgate::emulator::EmulatorConfig;
@@ -22,9 +22,9 @@ const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap
 fn main() -> ExitCode {
     let ended = match Cli::parse().into_command() {
         Command::Serve(args) => serve(&args),
-        Command::Emulator(config) => emulate(config),
         Command::Migrate(args) => configured(&args).and_then(|config| run(app::migrate(config))),
         Command::Sweep(args) => configured(&args.config).and_then(|config| run(app::sweep(config, args.dry_run))),
+        Command::Emulator(config) => emulate(config),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,12 +45,12 @@ fn serve(args: &ServeArgs) -> Result<(), AppError> {
         return Ok(());
     }
     let config = start_log(loaded)?;
-    run(app::serve(config, args.options()))
+    let options = ServeOptions { bootstrap_key: args.bootstrap_key, insecure_no_auth: args.insecure_no_auth };
+    run(app::serve(config, options))
 }
 
-/// The emulator needs no configuration: its flags say it all.
 fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
-    logging::start(&LogConfig::default()).map_err(|e| AppError::Failed(e.to_string()))?;
+    logging::start(&LogConfig::default()).map_err(|e| AppError::Configuration(e.to_string()))?;
     run(app::emulate(config))
 }
 

@@ -201,10 +201,8 @@ impl Checks<'_> {
         }
         let unsigned = webhook.url.is_some() || webhook.endpoints.iter().any(|endpoint| endpoint.secret.is_none());
         if unsigned && webhook.secret.is_none() {
-            self.wrong(
-                "webhook.secret",
-                "is needed, for events are signed: set it, as from: echo whsec_$(openssl rand -base64 32)".to_owned(),
-            );
+            let advice = "is needed, for events are signed: set it, as from: echo whsec_$(openssl rand -base64 32)";
+            self.wrong("webhook.secret", advice.to_owned());
         }
     }
 

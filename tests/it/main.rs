@@ -1,3 +1,10 @@
-//! The integration tests: one binary.
+//! The integration tests, in one binary.
 
+mod emulator;
+mod harness;
+mod ledger;
 mod oss_sdks;
+mod oss_store;
+mod postgres;
+mod promise;
+mod upload;
