@@ -134,3 +134,11 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE state = 'pending';
 CREATE INDEX deliveries_dead ON deliveries (event_id) WHERE state = 'dead';
 CREATE INDEX deliveries_leased ON deliveries (lease_token) WHERE lease_token IS NOT NULL;
+
+-- Keys that were made here rather than configured. Only their hashes.
+CREATE TABLE api_keys (
+    name       TEXT    NOT NULL PRIMARY KEY,
+    -- 64 hex digits.
+    sha256     TEXT    NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -69,7 +69,7 @@ impl Engine {
     async fn take_chunk(&self, put: PutChunk) -> Result<ChunkStored, EngineError> {
         // The slot first: what the ledger says of this index holds until it is given back.
         let slot = self.shared.slots.take(&put.owner, &put.file_id, put.index).await;
-        let (upload, admission) = self.admit(&put).await?;
+        let (upload, admission) = self.admit(&put.owner, &put.file_id, put.index, put.bytes).await?;
         let stored = match admission {
             Admission::Store { bytes, lesson } => {
                 self.store_chunk(put, upload, bytes, lesson, slot.superseded()).await
@@ -83,12 +83,18 @@ impl Engine {
         self.conclude(stored?).await
     }
 
-    async fn admit(&self, put: &PutChunk) -> Result<(Upload, Admission), EngineError> {
+    async fn admit(
+        &self,
+        owner: &Owner,
+        file_id: &FileId,
+        index: i128,
+        bytes: Option<u64>,
+    ) -> Result<(Upload, Admission), EngineError> {
         // An index beyond all plans is refused by the plan; the ledger is asked for one it can hold.
-        let index = u32::try_from(put.index).unwrap_or(u32::MAX >> 1);
-        let found = self.shared.ledger.find_for_chunk(&put.owner, &put.file_id, index).await?;
+        let row = u32::try_from(index).unwrap_or(u32::MAX >> 1);
+        let found = self.shared.ledger.find_for_chunk(owner, file_id, row).await?;
         let (upload, recorded) = found.ok_or(Refusal::UploadNotFound)?;
-        let admission = rules::admit_chunk(&upload, recorded.as_ref(), put.index, put.bytes, &self.bounds())?;
+        let admission = rules::admit_chunk(&upload, recorded.as_ref(), index, bytes, &self.bounds())?;
         Ok((upload, admission))
     }
 

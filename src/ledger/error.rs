@@ -40,6 +40,16 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether space would mend it.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    /// Whether the database, rather than the program or its data, is to blame.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Broken(_))
+    }
+
     /// Whether the connection, rather than the statement, is to blame, so that
     /// the same statement may succeed on another one.
     pub(super) const fn is_transient(&self) -> bool {

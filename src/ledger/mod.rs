@@ -19,6 +19,7 @@ mod db;
 pub mod error;
 mod files;
 mod lock;
+mod keys;
 mod open;
 mod outbox;
 mod record;

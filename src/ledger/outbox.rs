@@ -105,6 +105,14 @@ impl Ledger {
         self.settle(of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error)).await
     }
 
+    /// It goes back as it was claimed, not before `next_at`: there was no
+    /// place to attempt it. False when the lease is no longer ours.
+    pub async fn release_delivery(&self, delivery: &Delivery, next_at: Timestamp) -> Result<bool, LedgerError> {
+        let text = "UPDATE deliveries SET lease_token = NULL, lease_until = 0, next_attempt_at = $4 \
+                    WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
+        self.settle(of(delivery, text).bind(next_at.millis())).await
+    }
+
     /// It is given up. False when the lease is no longer ours.
     pub async fn bury_delivery(
         &self,

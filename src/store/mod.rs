@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod error;
 pub mod faulty;
 pub mod file;
+pub mod measured;
 pub mod memory;
 pub mod oss;
 pub mod parts;

@@ -1,0 +1,370 @@
+//! The composition root: opens what a command needs, puts it together and runs
+//! it. Used by the command line and by the tests.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::engine::{Engine, Settings};
+use crate::http::{self, Access, Api, ApiKey, AuthMode, Health};
+use crate::ledger::Ledger;
+use crate::notify::Notifier;
+use crate::serve::{ServeLimits, serve as accept};
+use crate::store::file::FileStore;
+use crate::store::measured::Measured;
+use crate::store::oss::OssStore;
+use crate::store::{Store, StoreError, StoreKind};
+
+/// Connections when nothing else is said and descriptors allow it.
+const CONNECTIONS_MAX: usize = 10_000;
+/// Descriptors kept for all that is not a client's connection.
+const DESCRIPTORS_KEPT: u64 = 256;
+/// How long the store may take to answer when we start.
+const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What the command line says about one run of the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServeOptions {
+    /// Make a key at the first start when none is configured, and print it once.
+    pub bootstrap_key: bool,
+    /// Serve anybody who can reach us, without authentication.
+    pub insecure_no_auth: bool,
+}
+
+/// Why a command ended otherwise than well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// What was configured cannot be used: exit code 2.
+    #[error("{0}")]
+    Configuration(String),
+    /// It failed while it ran: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A gateway that is put together and listens, but does not serve yet.
+pub struct Gateway {
+    engine: Engine,
+    notifier: Notifier,
+    public: (TcpListener, Router),
+    admin: (TcpListener, Router),
+    config: Config,
+    limits: ServeLimits,
+    draining: CancellationToken,
+    metrics: PrometheusHandle,
+    /// Where the public listener is.
+    pub address: SocketAddr,
+    /// Where the admin listener is.
+    pub admin_address: SocketAddr,
+}
+
+impl Gateway {
+    /// Opens the ledger and the store, then listens.
+    pub async fn open(config: Config, options: ServeOptions) -> Result<Self, AppError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let notifier = Notifier::new(&config.webhook).map_err(AppError::Configuration)?;
+        let metrics = recorder();
+        let store = open_store(&config, clock.clone())?;
+        check_store(&config, &*store).await?;
+        let ledger = open_ledger(&config, clock.clone()).await?;
+        let access = access(&config, options, &ledger, &*clock).await?;
+        let settings = settings(&config, &*store, notifier.endpoints());
+        let engine = Engine::new(ledger, Arc::new(Measured::new(store, clock.clone())), clock, settings);
+        let public = listen("listen", config.listen).await?;
+        let admin = listen("admin_listen", config.admin_listen).await?;
+        let (address, admin_address) = (local(&public)?, local(&admin)?);
+        let draining = CancellationToken::new();
+        let health = Health::new(engine.clone(), &config.health.ready_requires, draining.clone());
+        let api = Api::new(engine.clone(), access, &config.limits, &config.cors, health.clone(), address.port());
+        Ok(Self {
+            public: (public, http::public(api)),
+            admin: (admin, http::admin(health, metrics.clone(), engine.clone())),
+            limits: serve_limits(&config),
+            engine,
+            notifier,
+            config,
+            draining,
+            metrics,
+            address,
+            admin_address,
+        })
+    }
+
+    /// Serves until `stop`, then drains: says that it is not ready, waits
+    /// `limits.drain_delay`, lets requests in flight finish within
+    /// `limits.drain_deadline`, and closes the ledger.
+    pub async fn run(self, stop: CancellationToken) {
+        let engine = self.engine.clone();
+        let loops = [
+            tokio::spawn({
+                let engine = engine.clone();
+                async move { engine.run_sweeper().await }
+            }),
+            tokio::spawn({
+                let (engine, notifier, pause) = (engine.clone(), self.notifier, self.config.webhook.retry_initial);
+                async move { engine.run_delivery(notifier, pause).await }
+            }),
+        ];
+        let upkeep = tokio::spawn(keep_metrics(self.metrics));
+        let closing = CancellationToken::new();
+        let public = tokio::spawn(accept(self.public.0, self.public.1, self.limits, closing.clone()));
+        let admin = tokio::spawn(accept(self.admin.0, self.admin.1, self.limits, closing.clone()));
+        stop.cancelled().await;
+        info!("draining");
+        self.draining.cancel();
+        tokio::time::sleep(self.config.limits.drain_delay).await;
+        closing.cancel();
+        if let Ok(false) = public.await {
+            warn!("connections were cut at the drain's deadline: their clients will try again");
+        }
+        admin.abort();
+        if tokio::time::timeout(self.config.limits.drain_deadline, engine.drain()).await.is_err() {
+            warn!("work in flight was left to the next start");
+        }
+        for task in loops {
+            task.abort();
+        }
+        upkeep.abort();
+        engine.ledger().close().await;
+        info!("stopped");
+    }
+}
+
+/// Serves until told to stop, then drains.
+pub async fn serve(config: Config, options: ServeOptions) -> Result<(), AppError> {
+    let stop = stop_signal()?;
+    let gateway = Gateway::open(config, options).await?;
+    info!(
+        address = %format_args!("http://{}", gateway.address),
+        admin = %format_args!("http://{}", gateway.admin_address),
+        database = gateway.engine.ledger().backend(),
+        store = gateway.engine.store().kind(),
+        version = env!("CARGO_PKG_VERSION"),
+        "chunkgate serves"
+    );
+    gateway.run(stop).await;
+    Ok(())
+}
+
+/// Brings the database's schema up to this program's.
+pub async fn migrate(config: Config) -> Result<(), AppError> {
+    let url = config.database_url();
+    let migrated = Ledger::migrate_only(&config.database, url.expose()).await.map_err(of_open)?;
+    info!(?migrated, "the database is up to date");
+    Ok(())
+}
+
+/// Cleans up once what was left behind, or only says what it would.
+pub async fn sweep(config: Config, dry_run: bool) -> Result<(), AppError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let url = config.database_url();
+    if dry_run {
+        let opened = Ledger::open_read_only(&config.database, url.expose(), clock.clone()).await;
+        return say_what_is_due(&opened.map_err(of_open)?, &*clock).await;
+    }
+    let store = open_store(&config, clock.clone())?;
+    let ledger = open_ledger(&config, clock.clone()).await?;
+    let endpoints = Notifier::new(&config.webhook).map_err(AppError::Configuration)?.endpoints();
+    let settings = settings(&config, &*store, endpoints);
+    let engine = Engine::new(ledger, store, clock, settings);
+    let swept = engine.sweep(&mut None).await.map_err(|error| AppError::Failed(error.to_string()))?;
+    engine.drain().await;
+    engine.ledger().close().await;
+    info!(?swept, "swept");
+    Ok(())
+}
+
+async fn say_what_is_due(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
+    const ROWS: u32 = 1000;
+    let failed = |error: crate::ledger::LedgerError| AppError::Failed(error.to_string());
+    for upload in ledger.due_expired(clock.now(), ROWS).await.map_err(failed)? {
+        info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "would expire");
+    }
+    for upload in ledger.ready_to_merge(None, ROWS).await.map_err(failed)? {
+        info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "would merge");
+    }
+    for remains in ledger.remains(ROWS).await.map_err(failed)? {
+        info!(upload = %remains.id, key = %remains.key, "would remove its parts from the store");
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT, as a token.
+fn stop_signal() -> Result<CancellationToken, AppError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |error: std::io::Error| AppError::Failed(format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+async fn open_ledger(config: &Config, clock: Arc<dyn Clock>) -> Result<Ledger, AppError> {
+    let url = config.database_url();
+    Ledger::open(&config.database, url.expose(), clock, config.upload.lease).await.map_err(of_open)
+}
+
+fn of_open(error: crate::ledger::OpenError) -> AppError {
+    AppError::Failed(error.to_string())
+}
+
+fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, AppError> {
+    match config.store.kind {
+        StoreKind::File => {
+            let store = FileStore::open(&config.file_store_dir(), clock);
+            Ok(Arc::new(store.map_err(|error| AppError::Failed(error.to_string()))?))
+        }
+        StoreKind::Oss => {
+            let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+            let store = OssStore::new(&config.store, clock, &environment);
+            Ok(Arc::new(store.map_err(AppError::Configuration)?))
+        }
+    }
+}
+
+/// A store that refuses us will go on doing so: that ends the start. One that
+/// is away may come back: clients get 503 until then.
+async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
+    let place = match config.store.kind {
+        StoreKind::File => config.file_store_dir().display().to_string(),
+        StoreKind::Oss => format!(
+            "bucket {} at {}",
+            store.bucket(),
+            config.store.oss.endpoint.as_deref().unwrap_or("its endpoint")
+        ),
+    };
+    match tokio::time::timeout(STORE_CHECK_TIMEOUT, store.check()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(problem @ (StoreError::Unavailable(_) | StoreError::Full))) => {
+            error!(store = %place, %problem, "the store cannot be used right now; uploads get 503 until it can");
+            Ok(())
+        }
+        Ok(Err(problem)) => Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}"))),
+        Err(_) => {
+            error!(store = %place, "the store did not answer within {} s; uploads get 503 until it does", STORE_CHECK_TIMEOUT.as_secs());
+            Ok(())
+        }
+    }
+}
+
+fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Settings {
+    let largest = store.limits().object_bytes_max;
+    Settings {
+        upload: config.upload.clone(),
+        sweep: config.sweep.clone(),
+        file_bytes_max: config.limits.max_file_size.map_or(largest, |bytes| bytes.min(largest)),
+        open_uploads_max: config.limits.max_open_uploads,
+        chunks_in_flight_max: config.limits.max_concurrent_chunks,
+        queue_wait: config.limits.queue_wait,
+        endpoints,
+    }
+}
+
+/// Who may ask: as configured, and who holds a key that was made here.
+async fn access(
+    config: &Config,
+    options: ServeOptions,
+    ledger: &Ledger,
+    clock: &dyn Clock,
+) -> Result<Access, AppError> {
+    let failed = |error: crate::ledger::LedgerError| AppError::Failed(error.to_string());
+    match &config.auth.mode {
+        AuthMode::None if options.insecure_no_auth => Ok(Access::Anybody),
+        AuthMode::None => Ok(Access::Loopback),
+        AuthMode::AnyOf(_) => {
+            let mut keys = config.auth.api_keys.clone();
+            if options.bootstrap_key && keys.is_empty() {
+                bootstrap(ledger, clock).await?;
+            }
+            let made = ledger.api_keys().await.map_err(failed)?;
+            keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
+            if keys.is_empty() {
+                return Err(AppError::Configuration(
+                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key".to_owned(),
+                ));
+            }
+            Ok(Access::Keys(keys))
+        }
+    }
+}
+
+/// Makes the first key and prints it: it is kept nowhere but as a hash.
+#[expect(clippy::print_stdout, reason = "the key is for the operator's eyes, not for the log")]
+async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
+    let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
+    let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    let added = ledger.add_first_api_key("bootstrap", &hash, clock.now()).await;
+    if added.map_err(|error| AppError::Failed(error.to_string()))? {
+        println!("API key (shown once, keep it): {key}");
+    }
+    Ok(())
+}
+
+async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        AppError::Failed(format!("{key} = {address}: {error}; is another program listening there? Choose another port"))
+    })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|error| AppError::Failed(format!("a listener has no address: {error}")))
+}
+
+fn serve_limits(config: &Config) -> ServeLimits {
+    ServeLimits {
+        header_timeout: config.limits.header_timeout,
+        connections_max: config.limits.max_connections.unwrap_or_else(connections_that_fit),
+        drain_deadline: config.limits.drain_deadline,
+        ..ServeLimits::default()
+    }
+}
+
+/// As many connections as leave each a descriptor for its way to the store.
+fn connections_that_fit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let fit = limit.saturating_sub(DESCRIPTORS_KEPT) / 2;
+    usize::try_from(fit).unwrap_or(usize::MAX).clamp(16, CONNECTIONS_MAX)
+}
+
+/// The process's metrics: one recorder, however many gateways a test opens.
+fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+    let build = || {
+        let builder = PrometheusBuilder::new();
+        let matcher = Matcher::Suffix("_seconds".to_owned());
+        // Refused only for no buckets at all.
+        let builder = builder.set_buckets_for_metric(matcher, &SECONDS).unwrap_or_else(|_| PrometheusBuilder::new());
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            warn!("somebody else records this process's metrics");
+        }
+        handle
+    };
+    HANDLE.get_or_init(build).clone()
+}
+
+async fn keep_metrics(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        handle.run_upkeep();
+    }
+}
