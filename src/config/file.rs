@@ -102,14 +102,15 @@ fn toml_entries(table: DeTable<'_>, line_of: &dyn Fn(usize) -> usize) -> Vec<Ent
     let entry = |(name, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
         let line = Some(line_of(name.span().start));
         let name = std::borrow::Cow::into_owned(name.into_inner());
-        let node = match value.into_inner() {
+        let value = value.into_inner();
+        let node = match value {
             DeValue::Table(inner) => Node::Table(toml_entries(inner, line_of)),
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
-            | DeValue::Array(_) => Node::Leaf(Raw::Typed(toml_value(value.into_inner()))),
+            | DeValue::Array(_) => Node::Leaf(Raw::Typed(toml_value(value))),
         };
         Entry { name, line, node }
     };
@@ -172,8 +173,7 @@ mod tests {
 
     #[test]
     fn the_three_formats_say_the_same() {
-        let toml =
-            "listen = \"0.0.0.0:80\"\n\n[store.oss]\nbucket = \"b\"\npath_style = true\n[cors]\nallowed_origins = [\"*\"]";
+        let toml = "listen = \"0.0.0.0:80\"\n\n[store.oss]\nbucket = \"b\"\npath_style = true\n[cors]\nallowed_origins = [\"*\"]";
         let yaml = "listen: '0.0.0.0:80'\nstore:\n  kind:\n  oss:\n    bucket: \"b\"\n    path_style: true\ncors:\n  allowed_origins:\n    - '*'\n";
         let json = r#"{"listen":"0.0.0.0:80","store":{"oss":{"bucket":"b","path_style":true}},"cors":{"allowed_origins":["*"]},"public_url":null}"#;
         let expected = |name: &str, lines: [&str; 4]| {

@@ -9,11 +9,11 @@
 mod check;
 mod environment;
 mod file;
-mod key_template;
 mod merge;
 mod print;
 mod reference;
 mod setting;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -15,9 +15,7 @@ use super::file::{Entry, Malformed, Node};
 /// Reads one document, which is a mapping.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {
     let mut events = Events(Vec::new());
-    Parser::new_from_str(text)
-        .load(&mut events, true)
-        .map_err(|e| wrong(e.marker().line(), e.info()))?;
+    Parser::new_from_str(text).load(&mut events, true).map_err(|e| wrong(e.marker().line(), e.info()))?;
     let mut reader = Reader { events: events.0.into_iter(), line: 1 };
     match reader.next() {
         None => Ok(Vec::new()),
@@ -93,11 +91,10 @@ impl Reader {
     }
 
     fn leaf(&mut self, event: Event) -> Result<Node, Malformed> {
-        match event {
-            Event::Scalar(text, TScalarStyle::Plain, ..) if is_nothing(&text) => Ok(Node::Nothing),
-            Event::Scalar(text, TScalarStyle::Plain, ..) => Ok(Node::Leaf(Raw::Text(text))),
-            other => self.value(other).map(|json| Node::Leaf(Raw::Typed(json))),
+        if let Event::Scalar(text, TScalarStyle::Plain, ..) = event {
+            return Ok(if is_nothing(&text) { Node::Nothing } else { Node::Leaf(Raw::Text(text)) });
         }
+        self.value(event).map(|json| Node::Leaf(Raw::Typed(json)))
     }
 
     /// A value within a list, where everything is text.
@@ -115,15 +112,12 @@ impl Reader {
             }
             Event::MappingStart(..) => {
                 let mut table = serde_json::Map::new();
-                loop {
-                    match (self.next(), self.next()) {
-                        (Some(Event::Scalar(name, ..)), Some(event)) => {
-                            let value = self.value(event)?;
-                            table.insert(name, value);
-                        }
-                        _ => return Ok(Json::Object(table)),
-                    }
+                while let Some(Event::Scalar(name, ..)) = self.next() {
+                    let event = self.next().ok_or_else(|| wrong(self.line, "a value is missing"))?;
+                    let value = self.value(event)?;
+                    table.insert(name, value);
                 }
+                Ok(Json::Object(table))
             }
             Event::Alias(_) => Err(wrong(self.line, "anchors and aliases are not supported")),
             Event::SequenceEnd

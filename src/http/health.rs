@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::engine::Engine;
+use crate::http::config::Dependency;
 
 /// How old an answer of `/healthz` may be.
 const FRESH: Duration = Duration::from_secs(5);
@@ -22,7 +23,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Health {
     engine: Engine,
-    required: Arc<[String]>,
+    required: Arc<[Dependency]>,
     draining: tokio_util::sync::CancellationToken,
     last: Arc<Mutex<Option<(Duration, Vec<Check>)>>>,
 }
@@ -43,7 +44,7 @@ pub struct Check {
 impl Health {
     /// `required`: what must be well for `/readyz` beside our own disk.
     /// `draining` fires when we shut down.
-    pub fn new(engine: Engine, required: &[String], draining: tokio_util::sync::CancellationToken) -> Self {
+    pub fn new(engine: Engine, required: &[Dependency], draining: tokio_util::sync::CancellationToken) -> Self {
         Self { engine, required: required.into(), draining, last: Arc::default() }
     }
 
@@ -83,7 +84,10 @@ impl Health {
     /// balancer, unless the operator says so; our own disk does.
     fn is_required(&self, check: &Check) -> bool {
         let own = matches!(check.kind, "sqlite" | "file");
-        own || self.required.iter().any(|name| name == check.name)
+        own || self.required.iter().any(|dependency| match dependency {
+            Dependency::Database => check.name == "database",
+            Dependency::Store => check.name == "store",
+        })
     }
 }
 

@@ -122,9 +122,9 @@ fn receiver(key: &str, text: &str, secret: Option<&Secret>) -> Result<(Url, Sign
         return Err(format!("{key}: {text} is a metadata or link-local address, which is never a receiver"));
     }
     let secret = secret.ok_or_else(|| {
-        format!("{key}: events must be signed: set webhook.secret to whsec_ and 32 random bytes in base64")
+        format!("{key}: events must be signed: set webhook.secret, as from: echo whsec_$(openssl rand -base64 32)")
     })?;
-    let key = SigningKey::parse(secret).map_err(|reason| format!("webhook.secret: {reason}"))?;
+    let key = SigningKey::parse(secret).map_err(|reason| format!("webhook.secret {reason}"))?;
     Ok((url, key))
 }
 

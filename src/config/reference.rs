@@ -1,0 +1,116 @@
+//! Every key, in the order in which people read about them. A test holds this
+//! list and the structs together.
+
+/// What stands in the place of a secret.
+pub(super) const MASK: &str = "\"********\"";
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `store.oss.bucket`
+    pub name: &'static str,
+    /// What it is, in a sentence or two.
+    pub doc: &'static str,
+    /// Whether its value is never shown.
+    pub secret: bool,
+}
+
+const fn key(name: &'static str, doc: &'static str) -> Key {
+    Key { name, doc, secret: false }
+}
+
+const fn secret(name: &'static str, doc: &'static str) -> Key {
+    Key { name, doc, secret: true }
+}
+
+/// The key of this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// All keys.
+pub const KEYS: &[Key] = &[
+    key("listen", "Where the API and the page listen. Beyond loopback only with authentication."),
+    key("admin_listen", "Where metrics, health details and dead letters are. Never publish it."),
+    key("public_url", "How clients reach the API: the start of every URL that is given out. Without it, a path is."),
+    key("data_dir", "Where the embedded database and the local store lie."),
+    key("log.format", "text, for people, or json, for machines."),
+    key("log.level", "error, warn, info, debug or trace; also per module: info,chunkgate::store=debug."),
+    secret("database.url", "sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME. Several gateways need Postgres."),
+    key("database.max_connections", "The most connections to the database."),
+    key("database.min_connections", "Connections kept when idle."),
+    key("database.acquire_timeout", "How long a request waits for a connection before it gets 503."),
+    key("database.idle_timeout", "How long a connection beyond the minimum stays idle before it is closed."),
+    key("database.max_lifetime", "How old a connection may become."),
+    key("store.kind", "Where objects end up: file (a local folder, for one gateway) or oss (Aliyun OSS)."),
+    key("store.connect_timeout", "For name look-up, TCP and TLS together."),
+    key("store.first_byte_timeout", "From the last byte of a request to the first of its answer."),
+    key("store.idle_timeout", "How long the store may leave bytes unread. Waiting for a slow client does not count."),
+    key("store.retries", "How often a call is repeated that can be. A chunk's body cannot: its client sends it again."),
+    key("store.pool.max_idle", "Idle connections to the store that are kept."),
+    key("store.pool.idle_timeout", "How long one is kept."),
+    key("store.file.dir", "The folder of the file store, on a local disk."),
+    key(
+        "store.oss.endpoint",
+        "oss-cn-hangzhou.aliyuncs.com, or -internal from within Aliyun; a region's name or a URL will do.",
+    ),
+    key("store.oss.public_endpoint", "The endpoint in URLs that are given out, when the one above is internal."),
+    key("store.oss.bucket", "The bucket."),
+    key("store.oss.region", "cn-hangzhou. Derived from the endpoint where it can be."),
+    key("store.oss.access_key_id", "Falls back to OSS_ACCESS_KEY_ID."),
+    secret("store.oss.access_key_secret", "Falls back to OSS_ACCESS_KEY_SECRET."),
+    secret("store.oss.security_token", "Of temporary credentials. Falls back to OSS_SESSION_TOKEN."),
+    key("store.oss.signature", "v4, or v1 for what is too old for it."),
+    key("store.oss.path_style", "/bucket/key instead of bucket.endpoint/key: for test servers, not for OSS."),
+    key("store.oss.cname", "The endpoint is a domain that is bound to the bucket."),
+    key("upload.expires_after", "How long an upload without a new chunk is kept."),
+    key("upload.lease", "How long a gateway may be silent in a merge before another takes it over. At least 3s."),
+    key("upload.auto_complete", "Whether the last missing chunk starts the merge, where the client does not say."),
+    key(
+        "upload.key_template",
+        "The object's key, of {owner} {yyyy} {MM} {dd} {random} {ext}. Never the user's file name.",
+    ),
+    key("upload.simple_max_bytes", "The largest file that POST /files takes in one request."),
+    key(
+        "upload.derive_file_id",
+        "Make a fileId of owner, name and chunk count for forms without one. Two versions of one name can then meet.",
+    ),
+    key("sweep.interval", "How often what was left behind is looked for."),
+    key("sweep.orphan_after", "How long a multipart upload in the store that nobody claims is left alone."),
+    key("sweep.keep_chunks", "How long a completed upload's chunks are remembered, for late repeats."),
+    key(
+        "sweep.whole_prefix",
+        "Also abort multipart uploads that this gateway's ledger never began. Only in a bucket that nobody else uses.",
+    ),
+    key("webhook.url", "Where events are sent."),
+    secret(
+        "webhook.secret",
+        "Signs events (Standard Webhooks): whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)",
+    ),
+    key("webhook.retry_initial", "The wait before the second attempt. It doubles from there, for 3 days."),
+    secret(
+        "webhook.endpoints",
+        "More receivers, each of which gets every event: [[webhook.endpoints]] with url and secret.",
+    ),
+    key("limits.max_file_size", "The largest file. Without it, what the store can hold (48.8TiB)."),
+    key("limits.max_open_uploads", "Open uploads per owner."),
+    key("limits.max_concurrent_chunks", "Chunks that are read at once. More of them wait."),
+    key("limits.queue_wait", "How long a chunk waits for its turn before it gets 503."),
+    key("limits.max_connections", "Connections. Without it 10000, or what the process's file descriptors allow."),
+    key("limits.header_timeout", "How long a client may take to send a request's head."),
+    key("limits.body_idle_timeout", "How long a client may pause within a body."),
+    key("limits.form_buffer", "How much of a form's file is held in memory when it comes before its text fields."),
+    key("limits.drain_delay", "At shutdown: how long /readyz says no before the listener closes."),
+    key("limits.drain_deadline", "At shutdown: how long requests in flight may take after that."),
+    key("auth.mode", "none (only on loopback; everybody is the owner local), or a list of ways in: [\"keys\"]."),
+    secret(
+        "auth.api_keys",
+        "The back ends' keys: name:key, or name:sha256:HEX so that the key itself is not written here.",
+    ),
+    key("cors.allowed_origins", "Pages that may call the API: https://app.example.com, https://*.example.com, or *."),
+    key("cors.allowed_headers", "Request headers that they may send beside those that the API reads."),
+    key(
+        "health.ready_requires",
+        "What else /readyz asks for: database, store. Empty, so that a shared store that is away does not take out every gateway.",
+    ),
+];

@@ -1,0 +1,209 @@
+//! The operations of objects and the bucket.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::access::parse_http_date;
+use super::address::value;
+use super::body::{blocking, receive, send};
+use super::call::{Call, empty, of_upload, set, xml as xml_response};
+use super::error::OssError;
+use super::listing;
+use super::operation::ListObjects;
+use super::range::{Asked, asked, slices};
+use super::stats::Stats;
+use super::storage::{Object, ObjectRecord, ObjectType};
+use crate::domain::Crc64;
+use crate::store::oss::sign::v1::http_date;
+
+/// PutObject.
+pub(crate) async fn put(call: &Call, body: &mut Body) -> Result<Response, OssError> {
+    let storage = call.storage();
+    let blob = receive(&storage, &call.headers, body).await?;
+    let (key, headers, precondition) = (call.key.clone(), call.kept_headers(), call.precondition());
+    let md5 = blob.md5;
+    let object = of_upload(blocking(move || storage.put_object(&key, blob, headers, precondition)).await?, "")?;
+    Stats::add(&call.emulator.stats.bytes_stored, object.bytes);
+    let mut response = empty(StatusCode::OK);
+    set_digests(response.headers_mut(), &object.etag, object.crc64(), Some(md5));
+    Ok(response)
+}
+
+/// GetObject and HeadObject.
+pub(crate) fn get(call: &Call) -> Result<Response, OssError> {
+    let object = found(call)?;
+    match condition(&call.headers, &object) {
+        Condition::Holds => {}
+        Condition::NotModified => {
+            let mut response = empty(StatusCode::NOT_MODIFIED);
+            set_properties(response.headers_mut(), &object);
+            return Ok(response);
+        }
+        Condition::Fails(which) => return Err(OssError::precondition_failed(which)),
+    }
+    let standard = call.header("x-oss-range-behavior").is_some_and(|text| text.eq_ignore_ascii_case("standard"));
+    let range = call.header(RANGE);
+    let (status, range) = match asked(range, object.bytes, standard) {
+        Asked::Whole => (StatusCode::OK, 0..object.bytes),
+        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Asked::Nothing => return Err(OssError::invalid_range(range.unwrap_or_default(), object.bytes)),
+    };
+    let body = if call.method == Method::HEAD {
+        Body::empty()
+    } else {
+        send(call.storage().blobs().clone(), Arc::clone(&object), slices(&object.segments, &range))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    set_properties(headers, &object);
+    override_headers(headers, &call.query);
+    set(headers, "content-length", (range.end - range.start).to_string());
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(headers, "content-range", format!("bytes {}-{}/{}", range.start, range.end - 1, object.bytes));
+    }
+    Ok(response)
+}
+
+/// GetObjectMeta: what HeadObject says, without what the client gave.
+pub(crate) fn meta(call: &Call) -> Result<Response, OssError> {
+    let object = found(call)?;
+    let mut response = empty(StatusCode::OK);
+    let headers = response.headers_mut();
+    set_digests(headers, &object.etag, object.crc64(), None);
+    set(headers, "last-modified", http_date(object.modified()));
+    // GET has no body either: what it says of the length is the object's.
+    if call.method == Method::HEAD {
+        set(headers, "content-length", object.bytes.to_string());
+    }
+    Ok(response)
+}
+
+/// DeleteObject.
+pub(crate) async fn delete(call: &Call) -> Result<Response, OssError> {
+    let (storage, key) = (call.storage(), call.key.clone());
+    of_upload(blocking(move || storage.delete_object(&key)).await?, "")?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// ListObjects and ListObjectsV2.
+pub(crate) fn list(call: &Call, list: &ListObjects) -> Result<Response, OssError> {
+    let objects = call.storage().objects_after(&list.prefix, &list.after);
+    let records = objects.iter().map(|object| &***object);
+    Ok(xml_response(listing::objects(&call.emulator.bucket, list, records)?))
+}
+
+fn found(call: &Call) -> Result<Arc<Object>, OssError> {
+    call.emulator.storage.object(&call.key).ok_or_else(|| OssError::no_such_key(&call.key))
+}
+
+/// The headers that prove what was stored.
+pub(crate) fn set_digests(headers: &mut HeaderMap, etag: &str, crc64: Crc64, md5: Option<[u8; 16]>) {
+    set(headers, "etag", format!("\"{etag}\""));
+    set(headers, "x-oss-hash-crc64ecma", crc64.to_string());
+    if let Some(md5) = md5 {
+        set(headers, "content-md5", STANDARD.encode(md5));
+    }
+}
+
+fn set_properties(headers: &mut HeaderMap, object: &ObjectRecord) {
+    set(headers, "content-type", "application/octet-stream");
+    object.headers.iter().for_each(|(name, value)| set(headers, name, value));
+    let md5 = match object.object_type {
+        ObjectType::Normal => hex::decode(&object.etag).ok().and_then(|md5| md5.try_into().ok()),
+        ObjectType::Multipart => None,
+    };
+    set_digests(headers, &object.etag, object.crc64(), md5);
+    set(headers, "last-modified", http_date(object.modified()));
+    set(headers, "accept-ranges", "bytes");
+    set(headers, "x-oss-object-type", object.object_type.name());
+    set(headers, "x-oss-storage-class", "Standard");
+}
+
+/// `response-content-type` and the others, in the query.
+fn override_headers(headers: &mut HeaderMap, query: &[(String, String)]) {
+    for name in
+        ["content-type", "content-language", "expires", "cache-control", "content-disposition", "content-encoding"]
+    {
+        if let Some(text) = value(query, &format!("response-{name}")) {
+            set(headers, name, text);
+        }
+    }
+}
+
+/// Whether the conditions of a read hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Holds,
+    NotModified,
+    Fails(&'static str),
+}
+
+fn condition(headers: &HeaderMap, object: &ObjectRecord) -> Condition {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let named = |text: &str| {
+        let tags = text.split(',').map(|tag| tag.trim().trim_matches('"'));
+        tags.into_iter().any(|tag| tag == "*" || tag.eq_ignore_ascii_case(&object.etag))
+    };
+    // Times in headers have no milliseconds.
+    let modified = object.modified().seconds();
+    let since = |name| text(name).and_then(parse_http_date).map(|at| modified > at.seconds());
+    match (text(IF_MATCH).map(named), since(IF_UNMODIFIED_SINCE)) {
+        (Some(false), _) => return Condition::Fails("If-Match"),
+        (None, Some(true)) => return Condition::Fails("If-Unmodified-Since"),
+        (Some(true), _) | (None, Some(false) | None) => {}
+    }
+    match (text(IF_NONE_MATCH).map(named), since(IF_MODIFIED_SINCE)) {
+        (Some(true), _) | (None, Some(false)) => Condition::NotModified,
+        (Some(false), _) | (None, Some(true) | None) => Condition::Holds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::HeaderName;
+
+    use super::*;
+
+    #[test]
+    fn reads_are_conditional() {
+        let object = ObjectRecord {
+            key: "k".to_owned(),
+            bytes: 1,
+            etag: "ABC".to_owned(),
+            crc64: 0,
+            object_type: ObjectType::Normal,
+            modified_millis: 1_672_223_261_500,
+            headers: vec![],
+            upload_id: None,
+            segments: vec![],
+        };
+        let with = |name: HeaderName, text| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(text))]);
+            condition(&headers, &object)
+        };
+        // Modified Wed, 28 Dec 2022 10:27:41.5 GMT.
+        for (name, text, expected) in [
+            (IF_MATCH, "\"abc\"", Condition::Holds),
+            (IF_MATCH, "\"x\", *", Condition::Holds),
+            (IF_MATCH, "\"x\"", Condition::Fails("If-Match")),
+            (IF_NONE_MATCH, "\"ABC\"", Condition::NotModified),
+            (IF_NONE_MATCH, "\"x\"", Condition::Holds),
+            (IF_MODIFIED_SINCE, "Wed, 28 Dec 2022 10:27:41 GMT", Condition::NotModified),
+            (IF_MODIFIED_SINCE, "Wed, 28 Dec 2022 10:27:40 GMT", Condition::Holds),
+            (IF_UNMODIFIED_SINCE, "Wed, 28 Dec 2022 10:27:41 GMT", Condition::Holds),
+            (IF_UNMODIFIED_SINCE, "Wed, 28 Dec 2022 10:27:40 GMT", Condition::Fails("If-Unmodified-Since")),
+            (IF_MODIFIED_SINCE, "yesterday", Condition::Holds),
+        ] {
+            assert_eq!(with(name.clone(), text), expected, "{name}: {text}");
+        }
+        assert_eq!(condition(&HeaderMap::new(), &object), Condition::Holds);
+    }
+}

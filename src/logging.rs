@@ -1,0 +1,142 @@
+//! `log.*`, and the log itself: text for people, JSON for machines.
+
+use std::io::{self, IsTerminal as _};
+
+use serde::{Deserialize, Serialize};
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer as _, fmt};
+
+/// How much is logged, and how.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// `info`, or per module: `info,chunkgate::store=debug`.
+    pub level: String,
+}
+
+/// Who reads the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// People: one line per event, coloured on a terminal.
+    #[default]
+    Text,
+    /// Machines: one JSON object per event.
+    Json,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+/// Reads `log.level`. A word that is no level is refused: tracing would take
+/// it for a module's name and log everything of it, and nothing else.
+pub fn targets(level: &str) -> Result<Targets, String> {
+    let mut targets = Targets::new();
+    for item in level.split(',').map(str::trim) {
+        let (module, word) = item.split_once('=').map_or((None, item), |(module, word)| (Some(module), word));
+        let filter = filter_of(word)
+            .ok_or_else(|| format!("{word:?} is not a level: write off, error, warn, info, debug or trace"))?;
+        targets = match module {
+            None => targets.with_default(filter),
+            Some(module) => targets.with_target(module, filter),
+        };
+    }
+    Ok(targets)
+}
+
+fn filter_of(word: &str) -> Option<LevelFilter> {
+    if word.eq_ignore_ascii_case("off") {
+        return Some(LevelFilter::OFF);
+    }
+    // Level's own parser also takes 1 to 5.
+    word.bytes().all(|b| b.is_ascii_alphabetic()).then(|| word.parse::<Level>().ok()).flatten().map(Into::into)
+}
+
+/// Starts the log, once per process. It goes to stderr: stdout is for what
+/// was asked for, such as a printed key.
+///
+/// Control characters in what clients sent cannot forge a line or recolour a
+/// terminal: both formats escape them.
+pub fn start(config: &LogConfig) -> Result<(), StartError> {
+    let targets = targets(&config.level).map_err(StartError::Level)?;
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = match config.format {
+        LogFormat::Text => fmt::layer().with_ansi(colour).with_writer(io::stderr).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().map_err(StartError::Twice)
+}
+
+/// Why the log did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `log.level` is wrong.
+    #[error("log.level: {0}")]
+    Level(String),
+    /// There is one already.
+    #[error("the log was started twice: {0}")]
+    Twice(TryInitError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for good in ["info", "WARN", "off", "info,chunkgate::store=debug", "warn, sqlx=error"] {
+            assert!(targets(good).is_ok(), "{good}");
+        }
+        for bad in ["", "verbose", "infoo", "info,", "chunkgate=loud", "3"] {
+            assert!(targets(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("lock").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(json: bool) -> String {
+        let lines = Lines::default();
+        let writer = {
+            let lines = lines.clone();
+            move || lines.clone()
+        };
+        let layer = fmt::layer().with_ansi(false).with_writer(writer);
+        let layer = if json { layer.json().boxed() } else { layer.boxed() };
+        let hostile = "a\nINFO forged \u{1b}[31m\r\u{7}";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            tracing::info!(file_name = hostile, shown = %hostile, "message {hostile}");
+        });
+        String::from_utf8(lines.0.lock().expect("lock").clone()).expect("UTF-8")
+    }
+
+    #[test]
+    fn what_clients_send_forges_no_line() {
+        for json in [false, true] {
+            let text = logged(json);
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(!text.trim_end_matches('\n').contains(|c: char| c.is_control()), "{text:?}");
+        }
+    }
+}

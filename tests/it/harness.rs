@@ -1,0 +1,472 @@
+//! A gateway as users run it: the real binary, in a folder of its own, spoken
+//! to over real sockets, killed and started again. With it an emulator as its
+//! store, a Postgres database, and a receiver of its webhooks.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use http::HeaderMap;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::postgres;
+
+pub(crate) const KIB: usize = 1 << 10;
+pub(crate) const MIB: usize = 1 << 20;
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What a gateway stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// The embedded default.
+    FileAndSqlite,
+    /// What several gateways share.
+    OssAndPostgres,
+}
+
+impl On {
+    pub(crate) const BOTH: [Self; 2] = [Self::FileAndSqlite, Self::OssAndPostgres];
+}
+
+/// A gateway under test.
+pub(crate) struct Gateway {
+    pub(crate) on: On,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) folder: TempDir,
+    pub(crate) hooks: Hooks,
+    pub(crate) emulator: Option<Emulator>,
+    pub(crate) http: reqwest::Client,
+    environment: Vec<(String, String)>,
+    process: Option<Running>,
+}
+
+impl Gateway {
+    pub(crate) async fn start(on: On) -> Self {
+        Self::start_with(on, &[]).await
+    }
+
+    /// With configuration as the environment has it: `("LIMITS__QUEUE_WAIT", "1s")`.
+    pub(crate) async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hooks = Hooks::start().await;
+        let (address, admin) = (free_address(), free_address());
+        let mut environment = vec![
+            ("LISTEN".to_owned(), address.to_string()),
+            ("ADMIN_LISTEN".to_owned(), admin.to_string()),
+            ("DATA_DIR".to_owned(), folder.path().join("data").display().to_string()),
+            ("WEBHOOK__URL".to_owned(), hooks.url()),
+            ("WEBHOOK__SECRET".to_owned(), WEBHOOK_SECRET.to_owned()),
+            ("WEBHOOK__RETRY_INITIAL".to_owned(), "200ms".to_owned()),
+            ("SWEEP__INTERVAL".to_owned(), "500ms".to_owned()),
+            ("LOG__FORMAT".to_owned(), "json".to_owned()),
+        ];
+        let mut emulator = None;
+        if on == On::OssAndPostgres {
+            let running = Emulator::start(&folder.path().join("emulator")).await;
+            environment.extend(running.environment());
+            environment.push(("DATABASE__URL".to_owned(), postgres::new_database().await));
+            environment.push(("UPLOAD__LEASE".to_owned(), "3s".to_owned()));
+            emulator = Some(running);
+        }
+        for (key, value) in settings {
+            environment.retain(|(known, _)| known != key);
+            environment.push(((*key).to_owned(), (*value).to_owned()));
+        }
+        let http = client();
+        let mut gateway = Self { on, address, admin, folder, hooks, emulator, http, environment, process: None };
+        gateway.boot().await;
+        gateway
+    }
+
+    /// Starts the process and waits until it answers.
+    pub(crate) async fn boot(&mut self) {
+        let log = self.folder.path().join("gateway.log");
+        let environment = self.environment.iter().map(|(key, value)| (format!("CHUNKGATE_{key}"), value.clone()));
+        let mut running = Running::spawn(&["serve"], environment, self.folder.path(), &log);
+        running.wait_until_live(&format!("http://{}/livez", self.address), &log).await;
+        self.process = Some(running);
+    }
+
+    /// kill -9.
+    pub(crate) fn crash(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// kill -9, and another process on the same data.
+    pub(crate) async fn crash_and_restart(&mut self) {
+        self.crash();
+        self.boot().await;
+    }
+
+    /// SIGTERM; how it ended.
+    pub(crate) async fn stop(&mut self) -> std::process::ExitStatus {
+        let mut running = self.process.take().expect("a process");
+        running.signal(rustix::process::Signal::TERM);
+        let child = &mut running.child;
+        for _ in 0..600 {
+            if let Some(status) = child.try_wait().expect("a child") {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the gateway does not stop: {}", self.log());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a process").child.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("gateway.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path).send().await).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(&body).send().await).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).send().await).await
+    }
+
+    /// `POST /uploads`, which must succeed.
+    pub(crate) async fn create(&self, file_id: &str, bytes: usize, chunk: usize) -> Value {
+        let wanted = json!({"fileId": file_id, "fileName": "a.bin", "fileSize": bytes, "chunkSize": chunk});
+        let answer = self.post("/uploads", wanted).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        answer.json
+    }
+
+    pub(crate) async fn put(&self, file_id: &str, index: usize, bytes: &[u8]) -> Answer {
+        let path = format!("/chunks/{file_id}/{index}");
+        Answer::of(self.request(Method::PUT, &path).body(bytes.to_vec()).send().await).await
+    }
+
+    /// The same, where the gateway may die meanwhile.
+    pub(crate) async fn try_put(&self, file_id: &str, index: usize, bytes: Vec<u8>) -> Option<Answer> {
+        let path = format!("/chunks/{file_id}/{index}");
+        let sent = self.request(Method::PUT, &path).body(bytes).send().await.ok()?;
+        Answer::read(sent).await
+    }
+
+    /// Sends all chunks in order and returns the last answer.
+    pub(crate) async fn put_all(&self, file_id: &str, bytes: &[u8], chunk: usize) -> Answer {
+        let mut last = None;
+        for (index, piece) in bytes.chunks(chunk).enumerate() {
+            let answer = self.put(file_id, index, piece).await;
+            assert_eq!(answer.status, 200, "chunk {index}: {answer:?}\n{}", self.log());
+            last = Some(answer);
+        }
+        last.expect("a chunk")
+    }
+
+    /// The indexes that were received, by the resume query.
+    pub(crate) async fn received(&self, file_id: &str) -> Vec<usize> {
+        let answer = self.get(&format!("/chunks?fileId={file_id}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let chunks = answer.json["chunks"].as_array().expect("chunks").clone();
+        chunks.iter().map(|chunk| chunk["chunkIndex"].as_u64().expect("an index") as usize).collect()
+    }
+
+    pub(crate) async fn download(&self, file_id: &str) -> Vec<u8> {
+        let answer = self.request(Method::GET, &format!("/files/{file_id}/content")).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.expect("the content").to_vec()
+    }
+
+    /// Waits for the upload to reach this status.
+    pub(crate) async fn until(&self, file_id: &str, status: &str) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..300 {
+            last = self.get(&format!("/uploads/{file_id}")).await.json;
+            if last["status"] == status {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{file_id} is not {status}: {last}\n{}", self.log());
+    }
+
+    /// A metric's value on the admin listener, summed over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.http.get(format!("http://{}/metrics", self.admin)).send().await.expect("metrics");
+        let text = text.text().await.expect("text");
+        let of_name = |line: &&str| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']);
+        text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+/// A status and the JSON that came with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(sent: Result<Response, reqwest::Error>) -> Self {
+        Self::read(sent.expect("an answer")).await.expect("a whole answer")
+    }
+
+    pub(crate) async fn read(response: Response) -> Option<Self> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.ok()?;
+        let json = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Some(Self { status, headers, json })
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.json["code"].as_str().unwrap_or("")
+    }
+
+    /// Asserts a refusal: its status, its code, and that it is a problem document.
+    pub(crate) fn is_refused(&self, status: u16, code: &str) -> &Self {
+        assert_eq!((self.status.as_u16(), self.code()), (status, code), "{self:?}");
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.json["status"], status);
+        assert_eq!(self.json["requestId"].as_str(), self.headers["x-request-id"].to_str().ok());
+        for member in ["type", "title", "detail"] {
+            assert!(self.json[member].as_str().is_some_and(|text| !text.is_empty()), "{self:?}");
+        }
+        self
+    }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client")
+}
+
+/// Bytes that look random and are the same each time.
+pub(crate) fn content(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut content = Vec::with_capacity(bytes + 8);
+    while content.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        content.extend_from_slice(&state.to_le_bytes());
+    }
+    content.truncate(bytes);
+    content
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
+
+/// A child process that dies with its owner, by its process id.
+struct Running {
+    child: Child,
+}
+
+impl Running {
+    fn spawn(
+        arguments: &[&str],
+        environment: impl Iterator<Item = (String, String)>,
+        folder: &Path,
+        log: &Path,
+    ) -> Self {
+        let log = File::options().append(true).create(true).open(log).expect("a log");
+        let child = Command::new(env!("CARGO_BIN_EXE_chunkgate"))
+            .args(arguments)
+            .env_clear()
+            .envs(environment)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        Self { child }
+    }
+
+    async fn wait_until_live(&mut self, url: &str, log: &Path) {
+        let http = client();
+        for _ in 0..400 {
+            if http.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                panic!("it ended with {status}: {}", std::fs::read_to_string(log).unwrap_or_default());
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("it does not answer: {}", std::fs::read_to_string(log).unwrap_or_default());
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // SIGKILL, by its process id, and waited for: nothing outlives a test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The emulator as a store.
+pub(crate) struct Emulator {
+    pub(crate) address: SocketAddr,
+    folder: PathBuf,
+    process: Option<Running>,
+}
+
+impl Emulator {
+    pub(crate) async fn start(folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).expect("a folder");
+        let mut emulator = Self { address: free_address(), folder: folder.to_owned(), process: None };
+        emulator.boot().await;
+        emulator
+    }
+
+    pub(crate) async fn boot(&mut self) {
+        let (address, data) = (self.address.to_string(), self.folder.join("data").display().to_string());
+        let arguments = ["emulator", "--listen", &address, "--bucket", "bkt", "--access-key-id", "ak"];
+        let more = ["--access-key-secret", "sk", "--data-dir", &data];
+        let log = self.folder.join("emulator.log");
+        let arguments: Vec<&str> = arguments.into_iter().chain(more).collect();
+        let mut running = Running::spawn(&arguments, std::iter::empty(), &self.folder, &log);
+        running.wait_until_live(&format!("http://{address}/-/stats"), &log).await;
+        self.process = Some(running);
+    }
+
+    pub(crate) fn stop(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// How a gateway is told of it.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("STORE__KIND", "oss".to_owned()),
+            ("STORE__OSS__ENDPOINT", format!("http://{}", self.address)),
+            ("STORE__OSS__BUCKET", "bkt".to_owned()),
+            ("STORE__OSS__REGION", "cn-hangzhou".to_owned()),
+            ("STORE__OSS__ACCESS_KEY_ID", "ak".to_owned()),
+            ("STORE__OSS__ACCESS_KEY_SECRET", "sk".to_owned()),
+            ("STORE__OSS__PATH_STYLE", "true".to_owned()),
+        ];
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    /// How often an operation was called.
+    pub(crate) async fn calls(&self, operation: &str) -> u64 {
+        let url = format!("http://{}/-/stats", self.address);
+        let stats: Value = client().get(url).send().await.expect("stats").json().await.expect("json");
+        stats[operation].as_u64().unwrap_or_else(|| panic!("no {operation} in {stats}"))
+    }
+}
+
+/// A receiver of webhooks.
+#[derive(Clone)]
+pub(crate) struct Hooks {
+    address: SocketAddr,
+    state: Arc<Mutex<HooksState>>,
+}
+
+#[derive(Default)]
+struct HooksState {
+    events: Vec<Hook>,
+    refuse: usize,
+}
+
+/// One webhook that arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Hook {
+    pub(crate) id: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) json: Value,
+    pub(crate) accepted: bool,
+}
+
+impl Hooks {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::new(Mutex::new(HooksState::default()));
+        let router = Router::new().route("/hook", post(receive)).with_state(state.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, state }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// Answers the next so many with 500.
+    pub(crate) fn refuse_next(&self, events: usize) {
+        self.state.lock().expect("a lock").refuse = events;
+    }
+
+    /// All that arrived, accepted or not.
+    pub(crate) fn all(&self) -> Vec<Hook> {
+        self.state.lock().expect("a lock").events.clone()
+    }
+
+    /// Those about one file, accepted ones only.
+    pub(crate) fn of(&self, file_id: &str) -> Vec<Hook> {
+        self.all().into_iter().filter(|hook| hook.accepted && hook.json["data"]["fileId"] == file_id).collect()
+    }
+
+    /// Waits for the first accepted event about a file.
+    pub(crate) async fn wait_for(&self, file_id: &str) -> Hook {
+        for _ in 0..400 {
+            if let Some(hook) = self.of(file_id).into_iter().next() {
+                return hook;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no webhook about {file_id}");
+    }
+}
+
+async fn receive(State(state): State<Arc<Mutex<HooksState>>>, headers: HeaderMap, text: String) -> StatusCode {
+    let mut state = state.lock().expect("a lock");
+    let accepted = state.refuse == 0;
+    state.refuse = state.refuse.saturating_sub(1);
+    let id = headers["webhook-id"].to_str().expect("an id").to_owned();
+    let json = serde_json::from_str(&text).expect("JSON");
+    state.events.push(Hook { id, headers, text, json, accepted });
+    if accepted { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR }
+}
+
+/// An address that stays free while a gateway is restarted on it: below the
+/// ports that the kernel gives to outgoing connections.
+pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = u16::try_from(std::process::id() % 10_000).expect("small");
+    loop {
+        let port = 20_000 + (base + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}

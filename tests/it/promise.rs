@@ -1,0 +1,249 @@
+//! The promise, attacked: what was acknowledged is in the object, whatever
+//! dies and whoever leaves.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{Gateway, KIB, MIB, On, content, sha256};
+
+/// kill -9 at random moments, again and again: what was acknowledged is still
+/// there each time, and only what is missing is sent.
+async fn kills(on: On, times: usize) {
+    const CHUNK: usize = 128 * KIB;
+    const CHUNKS: usize = 24;
+    let (mut killed, mut round, mut acknowledged_all, mut resent, mut objects) = (0, 0, 0, 0, 0);
+    let mut gateway = Gateway::start(on).await;
+    let mut lots = 0x2545_F491_4F6C_DD1Du64;
+    while killed < times {
+        round += 1;
+        let file_id = format!("kill-{round}");
+        let bytes = content(CHUNKS * CHUNK - 7, round as u64);
+        gateway.create(&file_id, bytes.len(), CHUNK).await;
+        let mut acknowledged = BTreeSet::new();
+        loop {
+            let received: BTreeSet<usize> = gateway.received(&file_id).await.into_iter().collect();
+            assert!(acknowledged.is_subset(&received), "lost: {:?}", acknowledged.difference(&received));
+            let missing: Vec<usize> = (0..CHUNKS).filter(|index| !received.contains(index)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            // What is there is not sent again, so nothing can make up for a loss.
+            resent += missing.iter().filter(|index| acknowledged.contains(*index)).count();
+            lots ^= lots << 13;
+            lots ^= lots >> 7;
+            lots ^= lots << 17;
+            let fuse = Duration::from_micros(1_000 + lots % 40_000);
+            let burning = killed < times;
+            let sending = send(&gateway, &file_id, &bytes, &missing, CHUNK);
+            if burning {
+                tokio::pin!(sending);
+                tokio::select! {
+                    done = &mut sending => acknowledged.extend(done),
+                    () = tokio::time::sleep(fuse) => {
+                        kill(&gateway);
+                        acknowledged.extend(sending.await);
+                        killed += 1;
+                        gateway.crash_and_restart().await;
+                    }
+                }
+            } else {
+                acknowledged.extend(sending.await);
+            }
+        }
+        gateway.until(&file_id, "completed").await;
+        assert_eq!(sha256(&gateway.download(&file_id).await), sha256(&bytes));
+        gateway.hooks.wait_for(&file_id).await;
+        acknowledged_all += acknowledged.len();
+        objects += 1;
+    }
+    let mut ids = BTreeSet::new();
+    for n in 1..=round {
+        let file_id = format!("kill-{n}");
+        let of_file: BTreeSet<String> = gateway.hooks.of(&file_id).into_iter().map(|hook| hook.id).collect();
+        assert_eq!(of_file.len(), 1, "{file_id} has one webhook id, however often it was sent");
+        ids.extend(of_file);
+    }
+    assert_eq!(ids.len(), round);
+    println!("{on:?}: {killed} kills, {acknowledged_all} chunks acknowledged, 0 lost, {resent} sent again though acknowledged, {objects} objects, 0 wrong, {} webhook ids", ids.len());
+    assert_eq!(resent, 0);
+}
+
+fn kill(gateway: &Gateway) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(gateway.pid()).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
+}
+
+/// Four at once; the indexes that were acknowledged.
+async fn send(gateway: &Gateway, file_id: &str, bytes: &[u8], missing: &[usize], chunk: usize) -> Vec<usize> {
+    use futures_util::StreamExt as _;
+    let puts = missing.iter().map(|&index| async move {
+        let piece = &bytes[index * chunk..bytes.len().min((index + 1) * chunk)];
+        let answer = gateway.try_put(file_id, index, piece.to_vec()).await;
+        answer.is_some_and(|answer| answer.status == 200).then_some(index)
+    });
+    futures_util::stream::iter(puts).buffer_unordered(4).filter_map(std::future::ready).collect().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_fifty_times_on_file_and_sqlite() {
+    kills(On::FileAndSqlite, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_fifty_times_on_oss_and_postgres() {
+    kills(On::OssAndPostgres, 50).await;
+}
+
+/// The last chunk's client is gone the moment its last byte is out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_vanishes_after_its_last_byte_has_uploaded() {
+    for on in On::BOTH {
+        let gateway = Gateway::start(on).await;
+        let bytes = content(2 * MIB, 11);
+        gateway.create("v", bytes.len(), MIB).await;
+        gateway.put("v", 0, &bytes[..MIB]).await;
+        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+        let head = format!("PUT /chunks/v/1 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        socket.write_all(&bytes[MIB..]).await.expect("sent");
+        socket.flush().await.expect("sent");
+        drop(socket);
+        let began = Instant::now();
+        gateway.until("v", "completed").await;
+        println!("{on:?}: completed {:?} after its client vanished", began.elapsed());
+        assert_eq!(sha256(&gateway.download("v").await), sha256(&bytes));
+    }
+}
+
+/// The last two chunks at the same instant: somebody always sees them all.
+async fn last_two_at_once(on: On, times: usize) {
+    let gateway = Arc::new(Gateway::start_with(on, &[("SWEEP__INTERVAL", "1h")]).await);
+    const CHUNK: usize = 100 * KIB;
+    let bytes = content(2 * CHUNK, 12);
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut merged = 0;
+    for n in 0..times {
+        let (gateway, bytes) = (gateway.clone(), bytes.clone());
+        tasks.spawn(async move {
+            let file_id = format!("two-{n}");
+            gateway.create(&file_id, bytes.len(), CHUNK).await;
+            let (a, b) = tokio::join!(gateway.put(&file_id, 0, &bytes[..CHUNK]), gateway.put(&file_id, 1, &bytes[CHUNK..]));
+            assert_eq!((a.status.as_u16(), b.status.as_u16()), (200, 200), "{a:?} {b:?}");
+            // No sweeper runs: the merge was started by one of the two.
+            gateway.until(&file_id, "completed").await;
+        });
+        if tasks.len() >= 16 {
+            tasks.join_next().await.expect("a task").expect("merged");
+            merged += 1;
+        }
+    }
+    merged += tasks.join_all().await.len();
+    println!("{on:?}: {merged} of {times} pairs merged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_two_at_once_on_file_and_sqlite() {
+    last_two_at_once(On::FileAndSqlite, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_two_at_once_on_oss_and_postgres() {
+    last_two_at_once(On::OssAndPostgres, 1000).await;
+}
+
+/// A connection that died without a word (a phone that changed its network)
+/// holds a chunk's index: the retry is through within three seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_open_connection_does_not_hold_its_chunk() {
+    for on in On::BOTH {
+        let gateway = Gateway::start(on).await;
+        let bytes = content(MIB, 13);
+        gateway.create("half", bytes.len(), MIB).await;
+        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+        let head = format!("PUT /chunks/half/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        socket.write_all(&bytes[..MIB / 2]).await.expect("sent");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let began = Instant::now();
+        let answer = gateway.put("half", 0, &bytes).await;
+        let took = began.elapsed();
+        assert_eq!((answer.status.as_u16(), &answer.json["complete"]), (200, &json!(true)), "{answer:?}");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        let mut refusal = vec![0; 4096];
+        let read = socket.read(&mut refusal).await.expect("an answer");
+        let refusal = String::from_utf8_lossy(&refusal[..read]).into_owned();
+        assert!(refusal.starts_with("HTTP/1.1 409") && refusal.contains("chunk_superseded"), "{refusal}");
+        println!("{on:?}: the retry was through after {took:?}");
+        assert_eq!(sha256(&gateway.download("half").await), sha256(&bytes));
+    }
+}
+
+/// Nothing is recorded for a body that was short, long or of the wrong digest.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_bodies_leave_no_trace() {
+    for on in On::BOTH {
+        let gateway = Gateway::start(on).await;
+        gateway.create("bad", 2 * MIB, MIB).await;
+        let bytes = content(MIB, 14);
+        gateway.put("bad", 0, &bytes[1..]).await.is_refused(400, "chunk_size_mismatch");
+        let headers = [
+            ("content-digest", format!("sha-256=:{}:", base64(&[0; 32]))),
+            ("content-md5", base64(&[0; 16])),
+            ("x-checksum-crc64", "1".to_owned()),
+        ];
+        for (name, value) in headers {
+            let sent = gateway.request(reqwest::Method::PUT, "/chunks/bad/0").header(name, value);
+            let answer = crate::harness::Answer::of(sent.body(bytes.clone()).send().await).await;
+            answer.is_refused(422, "checksum_mismatch");
+        }
+        // Chunked coding: the length shows only at the end.
+        for (length, code) in [(MIB - 1, "body_too_short"), (MIB + 1, "body_too_long")] {
+            let frames = content(length, 15).chunks(50_000).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect::<Vec<_>>();
+            let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
+            let sent = gateway.request(reqwest::Method::PUT, "/chunks/bad/0").body(body).send().await;
+            crate::harness::Answer::of(sent).await.is_refused(400, code);
+        }
+        // A client that leaves in the middle.
+        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+        let head = format!("PUT /chunks/bad/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        socket.write_all(&bytes[..MIB / 2]).await.expect("sent");
+        drop(socket);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(gateway.received("bad").await, Vec::<usize>::new());
+        let good = gateway.put("bad", 0, &bytes).await;
+        assert_eq!((good.status.as_u16(), &good.json["uploadedChunks"]), (200, &json!(1)));
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// A receiver that says no at first gets the same event again, under the same
+/// id, also after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_delivered_in_the_end() {
+    for on in On::BOTH {
+        let mut gateway = Gateway::start(on).await;
+        gateway.hooks.refuse_next(3);
+        gateway.create("w", 10, MIB).await;
+        gateway.put("w", 0, b"0123456789").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gateway.crash_and_restart().await;
+        let hook = gateway.hooks.wait_for("w").await;
+        let all = gateway.hooks.all();
+        assert!(all.len() >= 4, "{}", all.len());
+        assert!(all.iter().all(|attempt| attempt.id == hook.id && attempt.text == hook.text));
+        let header = |name: &str| hook.headers[name].to_str().expect("text").to_owned();
+        let key = chunkgate::notify::sign::SigningKey::parse(&chunkgate::units::Secret::new(crate::harness::WEBHOOK_SECRET));
+        let timestamp = header("webhook-timestamp").parse().expect("seconds");
+        assert_eq!(header("webhook-signature"), key.expect("a key").sign(&hook.id, timestamp, &hook.text));
+    }
+}
