@@ -18,8 +18,8 @@ mod create;
 mod db;
 pub mod error;
 mod files;
-mod lock;
 mod keys;
+mod lock;
 mod open;
 mod outbox;
 mod record;
@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::{PgPool, SqlitePool};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -70,8 +71,8 @@ struct Inner {
     boot: Uuid,
     /// Milliseconds that a test has put on the lease clock.
     lease_clock_shift: AtomicI64,
-    /// Held until the ledger is dropped.
-    _lock: Option<DatabaseLock>,
+    /// Held until the ledger is closed or dropped.
+    lock: Mutex<Option<DatabaseLock>>,
 }
 
 /// The connections.
@@ -123,6 +124,7 @@ impl Ledger {
             }
             Pools::Postgres(pool) => pool.close().await,
         }
+        self.inner.lock.lock().await.take();
     }
 
     /// For tests: lets all leases age by this much at once.

@@ -10,6 +10,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqlitePool};
+use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::ledger::db::{Conn, sql};
@@ -121,7 +122,7 @@ impl Ledger {
         lock: Option<DatabaseLock>,
     ) -> Self {
         let (boot, lease_clock_shift) = (clock.uuid_v4(), AtomicI64::new(0));
-        Self { inner: Arc::new(Inner { pools, writer, clock, lease, boot, lease_clock_shift, _lock: lock }) }
+        Self { inner: Arc::new(Inner { pools, writer, clock, lease, boot, lease_clock_shift, lock: Mutex::new(lock) }) }
     }
 }
 
@@ -297,9 +298,19 @@ fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
 async fn migrate_postgres(options: &PgConnectOptions, timeout: Duration) -> Result<Migrated, OpenError> {
     let mut connection = connect(options, timeout).await?;
     let migrated = migrate(&POSTGRES, &mut connection).await;
+    warn_of_forgetful(&mut connection).await;
     // Closed whatever came of it: the lock that migrating takes is the connection's.
     drop(connection.close().await);
     migrated.map_err(|e| not_migrated(name_of(options), newest(&POSTGRES), &e))
+}
+
+/// A server may be told to acknowledge what is not on its disk. That is its
+/// operator's choice, but hardly one made for this.
+async fn warn_of_forgetful(connection: &mut PgConnection) {
+    let query = "SELECT current_setting('synchronous_commit') = 'off' OR current_setting('fsync') = 'off'";
+    if let Ok(true) = sqlx::query_scalar(query).fetch_one(connection).await {
+        tracing::warn!("Postgres runs with synchronous_commit or fsync off: a crash may lose acknowledged chunks");
+    }
 }
 
 /// Connects, again and again until the time is over if the server is not there yet.

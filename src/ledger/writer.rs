@@ -6,15 +6,19 @@
 //! writes are transactions on connections of their own. Whoever asked may go
 //! away meanwhile: what was asked for is done all the same.
 
-use std::collections::BTreeSet;
+mod postgres;
+mod sqlite;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
-use sqlx::SqlitePool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
-use crate::ledger::db::{Conn, sql};
+use crate::domain::Progress;
+use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
 use crate::ledger::{End, Pools};
@@ -134,7 +138,7 @@ impl Writer {
             Pools::Sqlite { .. } => self.queue.send(Write::Transaction(job)).await.map_err(|_| closed())?,
             Pools::Postgres(pool) => {
                 // A task of its own: a caller that goes away must not leave it half done.
-                tokio::spawn(alone(pool.clone(), job));
+                tokio::spawn(postgres::alone(pool.clone(), job));
             }
         }
         answer.await.map_err(|_| closed())?
@@ -163,10 +167,22 @@ async fn run(pools: Pools, mut waiting: mpsc::Receiver<Write>, broken: Broken) {
         }
         let groups = group(batch.drain(..));
         match &pools {
-            Pools::Sqlite { writer: Some(writer), .. } => sqlite_batch(&pools, writer, groups, &broken).await,
+            Pools::Sqlite { writer: Some(writer), .. } => sqlite::batch(&pools, writer, groups, &broken).await,
             Pools::Sqlite { writer: None, .. } => groups.into_iter().for_each(|g| g.settle(Err(LedgerError::ReadOnly))),
-            Pools::Postgres(_) => postgres_batch(&pools, groups).await,
+            Pools::Postgres(pool) => {
+                if let Err(e) = postgres::batch(pool, groups).await {
+                    refuse_waiting(&mut waiting, &mut open, &e);
+                }
+            }
         }
+    }
+}
+
+/// There is no connection, and another wait would be another `acquire_timeout`.
+fn refuse_waiting(waiting: &mut mpsc::Receiver<Write>, open: &mut bool, e: &LedgerError) {
+    while let Ok(write) = waiting.try_recv() {
+        *open &= !matches!(write, Write::Close);
+        group(std::iter::once(write)).into_iter().for_each(|group| group.settle(Err(e.clone())));
     }
 }
 
@@ -208,197 +224,6 @@ impl Group {
     }
 }
 
-/// A group that ran, before the commit.
-enum Ran {
-    Chunks(Vec<RecordChunk>, Vec<Result<Entry, LedgerError>>, Vec<Reply<Recorded>>),
-    Transaction(Box<dyn Transaction>),
-}
-
-impl Ran {
-    /// `committed` is the commit's outcome.
-    fn settle(self, pools: &Pools, committed: Answer) {
-        match self {
-            Self::Chunks(records, entries, replies) => {
-                let entries = match committed {
-                    Ok(()) => entries,
-                    Err(e) => vec![Err(e); replies.len()],
-                };
-                answer_chunks(pools.clone(), None, &records, entries, replies);
-            }
-            Self::Transaction(job) => job.settle(committed),
-        }
-    }
-}
-
-async fn sqlite_batch(pools: &Pools, writer: &SqlitePool, groups: Vec<Group>, broken: &Broken) {
-    if let Some(e) = broken.get() {
-        return groups.into_iter().for_each(|group| group.settle(Err(e.clone())));
-    }
-    let mut groups = groups.into_iter();
-    let mut ran = Vec::new();
-    let outcome = sqlite_transaction(writer, &mut groups, &mut ran).await;
-    if let Err(e @ (LedgerError::Broken(_) | LedgerError::Damaged(_))) = &outcome {
-        tracing::error!(error = %e, "the ledger takes no more writes");
-        let _ = broken.set(e.clone());
-    }
-    for group in ran {
-        group.settle(pools, outcome.clone());
-    }
-    // Those that were not reached before it failed.
-    for group in groups {
-        group.settle(outcome.clone());
-    }
-}
-
-/// One transaction for all groups. What fails alone is rolled back alone and
-/// keeps its own outcome; `Err` is for all.
-async fn sqlite_transaction(
-    writer: &SqlitePool,
-    groups: &mut std::vec::IntoIter<Group>,
-    ran: &mut Vec<Ran>,
-) -> Result<(), LedgerError> {
-    let mut conn = Conn::Sqlite(writer.acquire().await?);
-    conn.execute(sql("BEGIN IMMEDIATE")).await?;
-    let mut outcome = Ok(());
-    for group in groups {
-        let (done, result) = sqlite_group(&mut conn, group).await;
-        ran.push(done);
-        outcome = result;
-        if outcome.is_err() {
-            break;
-        }
-    }
-    if outcome.is_ok() {
-        outcome = conn.execute(sql("COMMIT")).await.map(|_| ());
-    }
-    if outcome.is_err() {
-        // SQLite may have rolled back by itself; then this fails, and that is well.
-        let _ = conn.execute(sql("ROLLBACK")).await;
-    }
-    outcome
-}
-
-async fn sqlite_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerError>) {
-    match group {
-        Group::Transaction(mut job) => {
-            let result = sqlite_job(conn, &mut *job).await;
-            (Ran::Transaction(job), result)
-        }
-        Group::Chunks(records, replies) => {
-            let result = sqlite_chunks(conn, &records).await;
-            let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
-            let entries = result.unwrap_or_else(|e| vec![Err(e); replies.len()]);
-            (Ran::Chunks(records, entries, replies), outcome)
-        }
-    }
-}
-
-async fn sqlite_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), LedgerError> {
-    conn.execute(sql("SAVEPOINT one")).await?;
-    let result = job.run(conn).await;
-    // Its own error is its outcome already.
-    end_savepoint(conn, result.map(|keep| keep == Keep::Yes)).await.map(|_| ())
-}
-
-/// All in one statement; if that fails by one of them, each in its own.
-async fn sqlite_chunks(
-    conn: &mut Conn,
-    records: &[RecordChunk],
-) -> Result<Vec<Result<Entry, LedgerError>>, LedgerError> {
-    match sqlite_record(conn, records).await? {
-        Ok(entries) => Ok(entries.into_iter().map(Ok).collect()),
-        Err(e) if records.len() == 1 => Ok(vec![Err(e)]),
-        Err(_) => {
-            let mut entries = Vec::with_capacity(records.len());
-            for record in records.chunks(1) {
-                match sqlite_record(conn, record).await? {
-                    Ok(entry) => entries.extend(entry.into_iter().map(Ok)),
-                    Err(e) => entries.push(Err(e)),
-                }
-            }
-            Ok(entries)
-        }
-    }
-}
-
-/// The inner error is of these records alone, the outer one of the whole transaction.
-async fn sqlite_record(
-    conn: &mut Conn,
-    records: &[RecordChunk],
-) -> Result<Result<Vec<Entry>, LedgerError>, LedgerError> {
-    conn.execute(sql("SAVEPOINT one")).await?;
-    let (result, entries) = match record::record(conn, records, false).await {
-        Ok(entries) => (Ok(true), entries),
-        Err(e) => (Err(e), Vec::new()),
-    };
-    Ok(end_savepoint(conn, result).await?.map_or(Ok(entries), Err))
-}
-
-/// Keeps what was written since the savepoint, or not. An error that is its
-/// own is handed back as `Ok(Some(_))`; `Err` is one of the whole transaction.
-async fn end_savepoint(conn: &mut Conn, result: Result<bool, LedgerError>) -> Result<Option<LedgerError>, LedgerError> {
-    if let Err(e @ (LedgerError::Full(_) | LedgerError::Broken(_) | LedgerError::Damaged(_))) = result {
-        return Err(e);
-    }
-    if !matches!(result, Ok(true)) {
-        conn.execute(sql("ROLLBACK TO one")).await?;
-    }
-    conn.execute(sql("RELEASE one")).await?;
-    Ok(result.err())
-}
-
-async fn postgres_batch(pools: &Pools, groups: Vec<Group>) {
-    for group in groups {
-        match group {
-            Group::Chunks(records, replies) => postgres_chunks(pools, records, replies).await,
-            Group::Transaction(job) => job.settle(Err(closed())),
-        }
-    }
-}
-
-/// All in one statement. A lost connection is worth one more attempt, for
-/// recording twice is recording once; if the statement fails by one of them,
-/// each gets its own.
-async fn postgres_chunks(pools: &Pools, records: Vec<RecordChunk>, replies: Vec<Reply<Recorded>>) {
-    let mut outcome = postgres_record(pools, &records, false).await;
-    if outcome.as_ref().is_err_and(LedgerError::is_transient) {
-        outcome = postgres_record(pools, &records, true).await;
-    }
-    match outcome {
-        Ok((conn, entries)) => {
-            answer_chunks(pools.clone(), Some(conn), &records, entries.into_iter().map(Ok).collect(), replies);
-        }
-        Err(e) if e.is_transient() || records.len() == 1 => {
-            replies.into_iter().for_each(|reply| drop(reply.send(Err(e.clone()))));
-        }
-        Err(_) => {
-            for (record, reply) in records.into_iter().zip(replies) {
-                Box::pin(postgres_chunks(pools, vec![record], vec![reply])).await;
-            }
-        }
-    }
-}
-
-/// Records them and gives the connection back, for the count.
-async fn postgres_record(
-    pools: &Pools,
-    records: &[RecordChunk],
-    again: bool,
-) -> Result<(Conn, Vec<Entry>), LedgerError> {
-    let Pools::Postgres(pool) = pools else { return Err(closed()) };
-    if record::is_plain(records) {
-        let mut conn = Conn::Postgres(pool.acquire().await?);
-        let entries = record::record(&mut conn, records, again).await?;
-        return Ok((conn, entries));
-    }
-    let mut conn = Conn::PostgresTransaction(pool.begin().await?);
-    let entries = record::record(&mut conn, records, again).await?;
-    if let Conn::PostgresTransaction(transaction) = conn {
-        transaction.commit().await?;
-    }
-    Ok((pools.reader().await?, entries))
-}
-
 /// Counts in a snapshot begun after the commit, and answers. In a task of its
 /// own, so that the next batch need not wait.
 fn answer_chunks(
@@ -424,32 +249,10 @@ fn answer_chunks(
     });
 }
 
-async fn tally(
-    pools: &Pools,
-    conn: Option<Conn>,
-    ids: BTreeSet<uuid::Uuid>,
-) -> Result<std::collections::HashMap<uuid::Uuid, crate::domain::Progress>, LedgerError> {
+async fn tally(pools: &Pools, conn: Option<Conn>, ids: BTreeSet<Uuid>) -> Result<HashMap<Uuid, Progress>, LedgerError> {
     let mut conn = match conn {
         Some(conn) => conn,
         None => pools.reader().await?,
     };
     record::tally(&mut conn, ids).await
-}
-
-/// A transaction on a connection of its own.
-async fn alone(pool: sqlx::PgPool, mut job: Box<dyn Transaction>) {
-    let committed = async {
-        let mut conn = Conn::PostgresTransaction(pool.begin().await?);
-        let keep = job.run(&mut conn).await;
-        let Conn::PostgresTransaction(transaction) = conn else { return Err(closed()) };
-        match keep {
-            Ok(Keep::Yes) => transaction.commit().await?,
-            Ok(Keep::No) => transaction.rollback().await?,
-            // Its own error is its outcome; that of the rollback says no more.
-            Err(_) => drop(transaction.rollback().await),
-        }
-        Ok(())
-    }
-    .await;
-    job.settle(committed);
 }

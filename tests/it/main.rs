@@ -1,3 +1,12 @@
-//! The integration tests: one binary.
+//! The integration tests, in one binary.
 
+mod emulator;
+mod forms;
+mod harness;
+mod ledger;
 mod oss_sdks;
+mod oss_store;
+mod postgres;
+mod promise;
+mod refusals;
+mod upload;

@@ -1,0 +1,112 @@
+//! Batches on Postgres: one statement for all chunks. Other writes are
+//! transactions on connections of their own.
+
+use sqlx::PgPool;
+
+use crate::ledger::Pools;
+use crate::ledger::db::Conn;
+use crate::ledger::error::LedgerError;
+use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
+use crate::ledger::writer::{Group, Keep, Reply, Transaction, answer_chunks, closed};
+
+/// Records a batch, or answers all of it with why not. `Err` when there was no
+/// connection in time: then whoever waits behind this batch need not wait for
+/// another attempt.
+pub(super) async fn batch(pool: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
+    let mut groups = groups.into_iter();
+    while let Some(group) = groups.next() {
+        let result = match group {
+            Group::Chunks(records, replies) => chunks(pool, records, replies).await,
+            Group::Transaction(job) => {
+                job.settle(Err(closed()));
+                Ok(())
+            }
+        };
+        if let Err(e) = result {
+            groups.for_each(|group| group.settle(Err(e.clone())));
+            return Err(e);
+        }
+    }
+    Ok(())
+}
+
+/// All in one statement. A connection that was lost on the way is worth one
+/// more attempt, for recording twice is recording once; if the statement fails
+/// by one of them, each gets its own.
+async fn chunks(pool: &PgPool, records: Vec<RecordChunk>, replies: Vec<Reply<Recorded>>) -> Result<(), LedgerError> {
+    let mut attempt = try_chunks(pool, &records, false).await;
+    if let Ok(Err(lost)) = &attempt
+        && lost.is_transient()
+    {
+        tracing::warn!(error = %lost, chunks = records.len(), "a batch of chunks is recorded once more");
+        attempt = try_chunks(pool, &records, true).await;
+    }
+    match attempt {
+        Ok(Ok((conn, entries))) => {
+            let entries = entries.into_iter().map(Ok).collect();
+            answer_chunks(Pools::Postgres(pool.clone()), Some(conn), &records, entries, replies);
+            Ok(())
+        }
+        Ok(Err(e)) if e.is_transient() || records.len() == 1 => {
+            Group::Chunks(records, replies).settle(Err(e));
+            Ok(())
+        }
+        Ok(Err(_)) => {
+            for (record, reply) in records.into_iter().zip(replies) {
+                Box::pin(chunks(pool, vec![record], vec![reply])).await?;
+            }
+            Ok(())
+        }
+        Err(e) => {
+            Group::Chunks(records, replies).settle(Err(e.clone()));
+            Err(e)
+        }
+    }
+}
+
+/// The outer error is of a connection that could not be had, the inner one of
+/// the attempt. Gives the connection back for the count.
+async fn try_chunks(
+    pool: &PgPool,
+    records: &[RecordChunk],
+    again: bool,
+) -> Result<Result<(Conn, Vec<Entry>), LedgerError>, LedgerError> {
+    let connection = pool.acquire().await?;
+    if !record::is_plain(records) {
+        drop(connection);
+        return Ok(in_transaction(pool, records, again).await);
+    }
+    let mut conn = Conn::Postgres(connection);
+    Ok(record::record(&mut conn, records, again).await.map(|entries| (conn, entries)))
+}
+
+async fn in_transaction(
+    pool: &PgPool,
+    records: &[RecordChunk],
+    again: bool,
+) -> Result<(Conn, Vec<Entry>), LedgerError> {
+    let mut conn = Conn::PostgresTransaction(pool.begin().await?);
+    let entries = record::record(&mut conn, records, again).await?;
+    if let Conn::PostgresTransaction(transaction) = conn {
+        transaction.commit().await?;
+    }
+    Ok((Conn::Postgres(pool.acquire().await?), entries))
+}
+
+/// A transaction on a connection of its own.
+pub(super) async fn alone(pool: PgPool, mut job: Box<dyn Transaction>) {
+    let committed = async {
+        let mut conn = Conn::PostgresTransaction(pool.begin().await?);
+        let keep = job.run(&mut conn).await;
+        let Conn::PostgresTransaction(transaction) = conn else { return Err(closed()) };
+        match keep {
+            Ok(Keep::Yes) => transaction.commit().await?,
+            Ok(Keep::No) => transaction.rollback().await?,
+            // Its own error is its outcome; that of the rollback says no more.
+            Err(_) => drop(transaction.rollback().await),
+        }
+        Ok(())
+    }
+    .await;
+    job.settle(committed);
+}

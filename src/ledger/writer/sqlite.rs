@@ -1,0 +1,144 @@
+//! Batches on SQLite: one transaction for writes of every kind, each in a
+//! savepoint of its own where it may fail alone.
+
+use sqlx::SqlitePool;
+
+use crate::ledger::Pools;
+use crate::ledger::db::{Conn, sql};
+use crate::ledger::error::LedgerError;
+use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
+use crate::ledger::writer::{Answer, Broken, Group, Keep, Reply, Transaction, answer_chunks};
+
+/// A group that ran, before the commit.
+enum Ran {
+    Chunks(Vec<RecordChunk>, Vec<Result<Entry, LedgerError>>, Vec<Reply<Recorded>>),
+    Transaction(Box<dyn Transaction>),
+}
+
+impl Ran {
+    /// `committed` is the commit's outcome.
+    fn settle(self, pools: &Pools, committed: Answer) {
+        match self {
+            Self::Chunks(records, entries, replies) => {
+                let entries = match committed {
+                    Ok(()) => entries,
+                    Err(e) => vec![Err(e); replies.len()],
+                };
+                answer_chunks(pools.clone(), None, &records, entries, replies);
+            }
+            Self::Transaction(job) => job.settle(committed),
+        }
+    }
+}
+
+/// Commits a batch, or answers all of it with why not.
+pub(super) async fn batch(pools: &Pools, writer: &SqlitePool, groups: Vec<Group>, broken: &Broken) {
+    if let Some(e) = broken.get() {
+        return groups.into_iter().for_each(|group| group.settle(Err(e.clone())));
+    }
+    let mut groups = groups.into_iter();
+    let mut ran = Vec::new();
+    let outcome = transaction(writer, &mut groups, &mut ran).await;
+    if let Err(e @ (LedgerError::Broken(_) | LedgerError::Damaged(_))) = &outcome {
+        tracing::error!(error = %e, "the ledger takes no more writes");
+        let _ = broken.set(e.clone());
+    }
+    for group in ran {
+        group.settle(pools, outcome.clone());
+    }
+    // Those that were not reached before it failed.
+    for group in groups {
+        group.settle(outcome.clone());
+    }
+}
+
+/// One transaction for all groups. What fails alone is rolled back alone and
+/// keeps its own outcome; `Err` is for all.
+async fn transaction(
+    writer: &SqlitePool,
+    groups: &mut std::vec::IntoIter<Group>,
+    ran: &mut Vec<Ran>,
+) -> Result<(), LedgerError> {
+    let mut conn = Conn::Sqlite(writer.acquire().await?);
+    conn.execute(sql("BEGIN IMMEDIATE")).await?;
+    let mut outcome = Ok(());
+    for group in groups {
+        let (done, result) = run_group(&mut conn, group).await;
+        ran.push(done);
+        outcome = result;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    if outcome.is_ok() {
+        outcome = conn.execute(sql("COMMIT")).await.map(|_| ());
+    }
+    if outcome.is_err() {
+        // SQLite may have rolled back by itself; then this fails, and that is well.
+        let _ = conn.execute(sql("ROLLBACK")).await;
+    }
+    outcome
+}
+
+async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerError>) {
+    match group {
+        Group::Transaction(mut job) => {
+            let result = run_job(conn, &mut *job).await;
+            (Ran::Transaction(job), result)
+        }
+        Group::Chunks(records, replies) => {
+            let result = run_chunks(conn, &records).await;
+            let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
+            let entries = result.unwrap_or_else(|e| vec![Err(e); replies.len()]);
+            (Ran::Chunks(records, entries, replies), outcome)
+        }
+    }
+}
+
+async fn run_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), LedgerError> {
+    conn.execute(sql("SAVEPOINT one")).await?;
+    let result = job.run(conn).await;
+    // Its own error is its outcome already.
+    end_savepoint(conn, result.map(|keep| keep == Keep::Yes)).await.map(|_| ())
+}
+
+/// All in one statement; if that fails by one of them, each in its own.
+async fn run_chunks(conn: &mut Conn, records: &[RecordChunk]) -> Result<Vec<Result<Entry, LedgerError>>, LedgerError> {
+    match try_chunks(conn, records).await? {
+        Ok(entries) => Ok(entries.into_iter().map(Ok).collect()),
+        Err(e) if records.len() == 1 => Ok(vec![Err(e)]),
+        Err(_) => {
+            let mut entries = Vec::with_capacity(records.len());
+            for record in records.chunks(1) {
+                match try_chunks(conn, record).await? {
+                    Ok(entry) => entries.extend(entry.into_iter().map(Ok)),
+                    Err(e) => entries.push(Err(e)),
+                }
+            }
+            Ok(entries)
+        }
+    }
+}
+
+/// The inner error is of these records alone, the outer one of the whole transaction.
+async fn try_chunks(conn: &mut Conn, records: &[RecordChunk]) -> Result<Result<Vec<Entry>, LedgerError>, LedgerError> {
+    conn.execute(sql("SAVEPOINT one")).await?;
+    let (result, entries) = match record::record(conn, records, false).await {
+        Ok(entries) => (Ok(true), entries),
+        Err(e) => (Err(e), Vec::new()),
+    };
+    Ok(end_savepoint(conn, result).await?.map_or(Ok(entries), Err))
+}
+
+/// Keeps what was written since the savepoint, or not. An error that is its
+/// own is handed back as `Ok(Some(_))`; `Err` is one of the whole transaction.
+async fn end_savepoint(conn: &mut Conn, result: Result<bool, LedgerError>) -> Result<Option<LedgerError>, LedgerError> {
+    if let Err(e @ (LedgerError::Full(_) | LedgerError::Broken(_) | LedgerError::Damaged(_))) = result {
+        return Err(e);
+    }
+    if !matches!(result, Ok(true)) {
+        conn.execute(sql("ROLLBACK TO one")).await?;
+    }
+    conn.execute(sql("RELEASE one")).await?;
+    Ok(result.err())
+}

@@ -1,0 +1,113 @@
+//! Events wait for their deliveries.
+
+use std::time::Duration;
+
+use chunkgate::domain::event::EventKind;
+use chunkgate::ledger::{Delivery, OutboxCounts};
+
+use super::{Gate, HOOK, on_both};
+
+on_both!(
+    an_event_is_delivered_once_per_endpoint,
+    many_claimers_share_what_is_due,
+    a_claim_that_was_left_is_due_again,
+    a_failed_delivery_comes_back_later_and_dies_in_the_end,
+);
+
+const CLAIM: Duration = Duration::from_secs(60);
+
+impl Gate {
+    /// So many uploads that were aborted, each announced.
+    async fn announced(&self, count: u32) {
+        for n in 0..count {
+            let upload = self.upload(&format!("u{n}"), 1).await;
+            let event = self.event(&upload, EventKind::Aborted);
+            assert!(self.ledger.abort(upload.id, &[event]).await.unwrap());
+            self.clock.advance(Duration::from_millis(1));
+        }
+    }
+
+    async fn claim(&self, limit: u32) -> Vec<Delivery> {
+        self.ledger.claim_deliveries(limit, CLAIM).await.unwrap()
+    }
+
+    async fn counts(&self) -> (u64, u64) {
+        let OutboxCounts { pending, dead } = self.ledger.outbox_counts().await.unwrap();
+        (pending, dead)
+    }
+}
+
+async fn an_event_is_delivered_once_per_endpoint(gate: Gate) {
+    let upload = gate.upload("a", 1).await;
+    let mut event = gate.event(&upload, EventKind::Aborted);
+    event.endpoints.push("https://other.example/".to_owned());
+    assert!(gate.ledger.abort(upload.id, &[event.clone()]).await.unwrap());
+    let mut claimed = gate.claim(10).await;
+    claimed.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
+    assert_eq!(claimed.len(), 2);
+    let first = &claimed[0];
+    assert_eq!((first.endpoint.as_str(), first.attempts, first.kind), (HOOK, 0, EventKind::Aborted));
+    assert_eq!((&first.event, &first.body, first.created_at), (&event.id, &event.body, event.at));
+    assert!(gate.ledger.delivered(first, 204).await.unwrap());
+    assert!(!gate.ledger.delivered(first, 204).await.unwrap());
+    assert_eq!(gate.counts().await, (1, 0));
+    // What nobody is to hear is not recorded.
+    let quiet = gate.upload("b", 1).await;
+    let mut event = gate.event(&quiet, EventKind::Aborted);
+    event.endpoints.clear();
+    assert!(gate.ledger.abort(quiet.id, &[event]).await.unwrap());
+    assert_eq!(gate.counts().await, (1, 0));
+}
+
+async fn many_claimers_share_what_is_due(gate: Gate) {
+    gate.announced(40).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let ledger = gate.ledger.clone();
+        tasks.spawn(async move { ledger.claim_deliveries(7, CLAIM).await.unwrap() });
+    }
+    let shares = tasks.join_all().await;
+    assert!(shares.iter().all(|share| share.len() <= 7 && share.is_sorted_by_key(|d| d.created_at)));
+    let mut all: Vec<_> = shares.into_iter().flatten().map(|d| d.event).collect();
+    let claimed = all.len();
+    all.sort();
+    all.dedup();
+    // Nobody's twice; and what was passed over because another was at it comes next.
+    assert_eq!(all.len(), claimed);
+    assert_eq!(claimed + gate.claim(100).await.len(), 40);
+}
+
+async fn a_claim_that_was_left_is_due_again(gate: Gate) {
+    gate.announced(1).await;
+    let left = gate.claim(1).await.remove(0);
+    assert_eq!(gate.claim(1).await, []);
+    gate.ledger.age_leases(CLAIM + Duration::from_secs(1));
+    let again = gate.claim(1).await.remove(0);
+    assert_eq!((&again.event, again.attempts), (&left.event, 0));
+    assert!(!gate.ledger.delivered(&left, 200).await.unwrap(), "overtaken");
+    assert!(gate.ledger.delivered(&again, 200).await.unwrap());
+    // A claim does not outlive the process on SQLite.
+    let upload = gate.upload("z", 1).await;
+    gate.ledger.abort(upload.id, &[gate.event(&upload, EventKind::Aborted)]).await.unwrap();
+    gate.claim(1).await;
+    let gate = gate.restart().await;
+    assert_eq!(gate.claim(1).await.len(), usize::from(gate.ledger.backend() == "sqlite"));
+}
+
+async fn a_failed_delivery_comes_back_later_and_dies_in_the_end(gate: Gate) {
+    gate.announced(2).await;
+    let now = chunkgate::clock::Clock::now(&*gate.clock);
+    let claimed = gate.claim(10).await;
+    let later = now.plus(Duration::from_secs(10));
+    assert!(gate.ledger.retry_delivery(&claimed[0], later, Some(500), "500 Internal Server Error").await.unwrap());
+    assert!(gate.ledger.retry_delivery(&claimed[1], now, None, "connection refused").await.unwrap());
+    let again = gate.claim(10).await;
+    assert_eq!(again.iter().map(|d| (&d.event, d.attempts)).collect::<Vec<_>>(), [(&claimed[1].event, 1)]);
+    gate.clock.advance(Duration::from_secs(10));
+    let last = gate.claim(10).await.remove(0);
+    assert_eq!(last.event, claimed[0].event);
+    assert!(gate.ledger.bury_delivery(&last, Some(410), "410 Gone").await.unwrap());
+    assert_eq!(gate.counts().await, (1, 1));
+    gate.ledger.age_leases(CLAIM * 2);
+    assert_eq!(gate.claim(10).await.len(), 1, "the dead stay dead");
+}

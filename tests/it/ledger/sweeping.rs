@@ -1,0 +1,100 @@
+//! What time makes due.
+
+use std::time::Duration;
+
+use chunkgate::domain::SessionId;
+use chunkgate::ledger::Creation;
+
+use super::{DAY, Gate, chunk, on_both, plan};
+
+on_both!(
+    what_expires_is_due_and_expires_once,
+    all_chunks_and_no_merge_is_found,
+    remains_are_listed_until_they_are_cleared,
+    chunk_rows_are_pruned_in_bites,
+);
+
+async fn what_expires_is_due_and_expires_once(gate: Gate) {
+    let upload = gate.upload("a", 2).await;
+    let late = gate.upload("b", 2).await;
+    let now = upload.expires_at;
+    let moved = chunkgate::ledger::RecordChunk { expires_at: Some(now.plus(DAY)), ..gate.chunk_of(&late, 0) };
+    gate.ledger.record_chunk(moved).await.unwrap();
+    let due = gate.ledger.due_expired(now, 10).await.unwrap();
+    assert_eq!(due.iter().map(|u| u.id).collect::<Vec<_>>(), [upload.id]);
+    assert!(!gate.ledger.expire(late.id, now, &[]).await.unwrap(), "a chunk moved it");
+    assert!(gate.ledger.expire(upload.id, now, &[]).await.unwrap());
+    assert!(!gate.ledger.expire(upload.id, now, &[]).await.unwrap());
+    assert_eq!(gate.ledger.due_expired(now, 10).await.unwrap(), []);
+    // Nothing was ever asked of the store.
+    assert_eq!(gate.ledger.remains(10).await.unwrap(), []);
+}
+
+async fn all_chunks_and_no_merge_is_found(gate: Gate) {
+    let mut ready = Vec::new();
+    for n in 0..5u32 {
+        let upload = gate.upload(&format!("full{n}"), 2).await;
+        gate.record(&upload, 0).await;
+        gate.record(&upload, 1).await;
+        ready.push(upload.id);
+    }
+    let part = gate.upload("part", 2).await;
+    gate.record(&part, 1).await;
+    let mut by_hand = gate.wish("by-hand", plan(1));
+    by_hand.auto_complete = false;
+    let Creation::Created(by_hand) = gate.ledger.create_upload(&by_hand, 100).await.unwrap() else { panic!() };
+    gate.record(&by_hand, 0).await;
+    gate.ledger.take_lease(ready.remove(2)).await.unwrap().unwrap();
+    ready.sort_unstable();
+
+    let first: Vec<_> = gate.ledger.ready_to_merge(None, 3).await.unwrap().iter().map(|u| u.id).collect();
+    assert_eq!(first, ready[..3]);
+    let rest: Vec<_> = gate.ledger.ready_to_merge(Some(first[2]), 3).await.unwrap().iter().map(|u| u.id).collect();
+    assert_eq!(rest, ready[3..]);
+}
+
+async fn remains_are_listed_until_they_are_cleared(gate: Gate) {
+    let upload = gate.upload("a", 2).await;
+    gate.ledger.intend_session(upload.id).await.unwrap();
+    gate.ledger.intend_session(upload.id).await.unwrap();
+    gate.ledger.set_session(upload.id, &SessionId::new("s-1")).await.unwrap();
+    assert_eq!(gate.ledger.remains(10).await.unwrap(), []);
+    gate.ledger.abort(upload.id, &[]).await.unwrap();
+    let remains = gate.ledger.remains(10).await.unwrap().remove(0);
+    assert_eq!((remains.id, remains.key, remains.begins), (upload.id, upload.key, 2));
+    assert_eq!(remains.session, Some(SessionId::new("s-1")));
+    gate.ledger.clear_remains(upload.id).await.unwrap();
+    assert_eq!(gate.ledger.remains(10).await.unwrap(), []);
+
+    // Two were asked for, and one of them became the object.
+    let (merged, lease) = gate.full("b", 1).await;
+    let lease = {
+        assert!(gate.ledger.reopen(merged.id, lease, &[]).await.unwrap());
+        assert!(gate.ledger.intend_session(merged.id).await.unwrap());
+        gate.ledger.take_lease(merged.id).await.unwrap().unwrap()
+    };
+    assert!(gate.ledger.complete(merged.id, lease, &gate.file(&merged), &[]).await.unwrap());
+    assert_eq!(gate.ledger.remains(10).await.unwrap()[0].id, merged.id);
+}
+
+async fn chunk_rows_are_pruned_in_bites(gate: Gate) {
+    let (upload, lease) = gate.full("a", 7).await;
+    let (early, other) = gate.full("b", 2).await;
+    let open = gate.upload("c", 2).await;
+    gate.record(&open, 0).await;
+    assert!(gate.ledger.complete(early.id, other, &gate.file(&early), &[]).await.unwrap());
+    gate.clock.advance(Duration::from_secs(1));
+    assert!(gate.ledger.complete(upload.id, lease, &gate.file(&upload), &[]).await.unwrap());
+    let ended = gate.file(&upload).object.completed_at;
+    assert_eq!(gate.ledger.prune_chunks(ended.minus(Duration::from_secs(2)), 100).await.unwrap(), 0);
+    assert_eq!(gate.ledger.prune_chunks(ended, 5).await.unwrap(), 5);
+    assert!(gate.ledger.chunk_indexes(early.id).await.unwrap().is_empty());
+    assert_eq!(gate.ledger.chunk_indexes(upload.id).await.unwrap(), [3, 4, 5, 6]);
+    assert_eq!(gate.ledger.prune_chunks(ended, 4).await.unwrap(), 4);
+    assert_eq!(gate.ledger.prune_chunks(ended, 4).await.unwrap(), 0);
+    // What is completed stays whole to those who ask.
+    let (_, counted) = gate.ledger.find_with_progress(&upload.owner, &upload.file_id).await.unwrap().unwrap();
+    assert_eq!(counted, super::progress(7));
+    assert_eq!(gate.ledger.progress(upload.id).await.unwrap(), super::progress(7));
+    assert_eq!(gate.ledger.chunks(open.id).await.unwrap(), [chunk(0)]);
+}
