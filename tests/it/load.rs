@@ -31,9 +31,9 @@ async fn sixty_four(on: On, chunk: usize) -> usize {
     for n in 0..64 {
         let (gateway, bytes) = (gateway.clone(), bytes.clone());
         tasks.spawn(async move {
-            let frames = (0..bytes.len()).step_by(256 << 10).map(move |at| {
-                Ok::<_, std::io::Error>(bytes.slice(at..bytes.len().min(at + (256 << 10))))
-            });
+            let frames = (0..bytes.len())
+                .step_by(256 << 10)
+                .map(move |at| Ok::<_, std::io::Error>(bytes.slice(at..bytes.len().min(at + (256 << 10)))));
             let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
             let put = gateway.request(Method::PUT, &format!("/chunks/m{n}/0")).header("content-length", chunk);
             Answer::of(put.body(body).timeout(Duration::from_secs(300)).send().await).await
@@ -66,12 +66,14 @@ async fn memory_does_not_grow_on_the_local_folder() {
 /// seconds: a slow client is not a slow store.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_one_megabit_is_not_a_fault() {
-    let deadlines = [("STORE__IDLE_TIMEOUT", "2s"), ("STORE__FIRST_BYTE_TIMEOUT", "2s"), ("STORE__CONNECT_TIMEOUT", "2s")];
+    let deadlines =
+        [("STORE__IDLE_TIMEOUT", "2s"), ("STORE__FIRST_BYTE_TIMEOUT", "2s"), ("STORE__CONNECT_TIMEOUT", "2s")];
     let gateway = Gateway::start_with(On::OssAndPostgres, &deadlines).await;
     let bytes = content(8 * MIB, 31);
     gateway.create("slow", bytes.len(), 8 * MIB).await;
     let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
-    let head = format!("PUT /chunks/slow/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", gateway.address, bytes.len());
+    let head =
+        format!("PUT /chunks/slow/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", gateway.address, bytes.len());
     socket.write_all(head.as_bytes()).await.expect("sent");
     let began = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_millis(100));

@@ -1,5 +1,7 @@
 //! The integration tests, in one binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod emulator;
 mod forms;
 mod harness;
