@@ -2,12 +2,14 @@
 //! not mistake for a fault.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use chunkgate::clock::{Clock as _, SystemClock};
 
 use crate::harness::{Answer, Gateway, MIB, On, content};
 
@@ -26,7 +28,7 @@ async fn sixty_four(on: On, chunk: usize) -> usize {
     for n in 0..64 {
         gateway.create(&format!("m{n}"), chunk, chunk).await;
     }
-    let began = Instant::now();
+    let began = SystemClock::new();
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..64 {
         let (gateway, bytes) = (gateway.clone(), bytes.clone());
@@ -43,7 +45,7 @@ async fn sixty_four(on: On, chunk: usize) -> usize {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let peak = peak_bytes(gateway.pid());
-    let rate = 64 * chunk / MIB * 1000 / began.elapsed().as_millis().max(1) as usize;
+    let rate = 64 * chunk / MIB * 1000 / began.monotonic().as_millis().max(1) as usize;
     println!("{on:?}: 64 chunks of {} MiB in flight: peak {} MiB resident, {rate} MiB/s", chunk / MIB, peak / MIB);
     peak
 }
@@ -75,7 +77,7 @@ async fn a_client_of_one_megabit_is_not_a_fault() {
     let head =
         format!("PUT /chunks/slow/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", gateway.address, bytes.len());
     socket.write_all(head.as_bytes()).await.expect("sent");
-    let began = Instant::now();
+    let began = SystemClock::new();
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     for piece in bytes.chunks(12_500) {
         pace.tick().await;
@@ -85,5 +87,5 @@ async fn a_client_of_one_megabit_is_not_a_fault() {
     let read = socket.read(&mut answer).await.expect("an answer");
     let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"complete\":true"), "{answer}");
-    println!("8 MiB at 1 Mbit/s took {:?} and was taken", began.elapsed());
+    println!("8 MiB at 1 Mbit/s took {:?} and was taken", began.monotonic());
 }
