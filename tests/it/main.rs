@@ -1,10 +1,13 @@
 //! The integration tests, in one binary.
 
 mod emulator;
+mod forms;
 mod harness;
 mod ledger;
+mod load;
 mod oss_sdks;
 mod oss_store;
 mod postgres;
 mod promise;
+mod refusals;
 mod upload;

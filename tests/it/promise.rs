@@ -37,7 +37,7 @@ async fn kills(on: On, times: usize) {
             lots ^= lots << 13;
             lots ^= lots >> 7;
             lots ^= lots << 17;
-            let fuse = Duration::from_micros(1_000 + lots % 40_000);
+            let fuse = Duration::from_micros(5_000 + lots % 120_000);
             let sending = send(&gateway, &file_id, &bytes, &missing, CHUNK);
             let burning = async {
                 tokio::time::sleep(fuse).await;
