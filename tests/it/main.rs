@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod browser;
 mod emulator;
 mod forms;
 mod harness;
@@ -8,5 +9,6 @@ mod oss_sdks;
 mod oss_store;
 mod postgres;
 mod promise;
+mod readme;
 mod refusals;
 mod upload;
