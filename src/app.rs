@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Access, Api, ApiKey, AuthMode, Health};
@@ -245,8 +245,8 @@ fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, 
             Ok(Arc::new(store.map_err(|error| AppError::Failed(error.to_string()))?))
         }
         StoreKind::Oss => {
-            let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-            let store = OssStore::new(&config.store, clock, &environment);
+            let environment = Environment::of_process();
+            let store = OssStore::new(&config.store, clock, &|name| environment.get(name));
             Ok(Arc::new(store.map_err(AppError::Configuration)?))
         }
     }

@@ -20,6 +20,13 @@ Every key can be set in chunkgate.toml, in the environment (store.oss.bucket is
 CHUNKGATE_STORE__OSS__BUCKET), or with --set. Exit codes: 0, 1 for a failure
 while running, 2 for bad configuration or usage.";
 
+const EMULATOR_EXAMPLE: &str = "\
+Example, in two terminals:
+  chunkgate emulator --bucket demo --access-key-id id --access-key-secret secret
+  OSS_ACCESS_KEY_ID=id OSS_ACCESS_KEY_SECRET=secret chunkgate --store oss \\
+    --set store.oss.endpoint=http://127.0.0.1:9000 --set store.oss.bucket=demo \\
+    --set store.oss.region=cn-hangzhou --set store.oss.path_style=true";
+
 /// A gateway for resumable uploads: browsers send files in chunks, and one
 /// object arrives in the store.
 #[derive(Debug, Parser)]
@@ -54,6 +61,7 @@ pub enum Command {
     ///
     /// One bucket, one access key, V1 and V4 signatures. The official OSS SDKs
     /// upload to it, and so does a gateway with `store.kind = "oss"`.
+    #[command(after_help = EMULATOR_EXAMPLE)]
     Emulator(EmulatorConfig),
 }
 

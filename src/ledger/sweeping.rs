@@ -65,7 +65,8 @@ impl Ledger {
         self.read().await?.rows(query).await?.iter().map(rows::upload).collect()
     }
 
-    /// Ended uploads of which the store may hold parts, those first that ended first.
+    /// Ended uploads of which the store may hold parts, those first that
+    /// ended or were deferred first.
     pub async fn remains(&self, limit: u32) -> Result<Vec<Remains>, LedgerError> {
         let text = "SELECT id, object_key, session, begins FROM uploads WHERE remains ORDER BY updated_at LIMIT $1";
         self.read().await?.rows(sql(text).bind(limit)).await?.iter().map(remains).collect()
@@ -76,6 +77,15 @@ impl Ledger {
         let text = "UPDATE uploads SET remains = FALSE WHERE id = $1 AND remains";
         self.write(move |conn| {
             Box::pin(async move { conn.execute(sql(text).bind(id.0)).await.map(|_| End::Commit(())) })
+        })
+        .await
+    }
+
+    /// The store did not let go of it this time: others come first.
+    pub async fn defer_remains(&self, id: UploadId) -> Result<(), LedgerError> {
+        let (text, now) = ("UPDATE uploads SET updated_at = $2 WHERE id = $1 AND remains", self.now().millis());
+        self.write(move |conn| {
+            Box::pin(async move { conn.execute(sql(text).bind(id.0).bind(now)).await.map(|_| End::Commit(())) })
         })
         .await
     }

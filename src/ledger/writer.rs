@@ -256,3 +256,104 @@ async fn tally(pools: &Pools, conn: Option<Conn>, ids: BTreeSet<Uuid>) -> Result
     };
     record::tally(&mut conn, ids).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::TestClock;
+    use crate::domain::{Chunk, Crc64, Timestamp, UploadId};
+    use crate::ledger::db::sql;
+    use crate::ledger::{DatabaseConfig, Ledger};
+
+    const UPLOAD: Uuid = Uuid::from_u128(7);
+
+    /// A ledger with one open upload, whose row is made as short as can be.
+    async fn ledger(folder: &tempfile::TempDir) -> Ledger {
+        let url = format!("sqlite://{}", folder.path().join("a.db").display());
+        let clock = Arc::new(TestClock::at(Timestamp::from_millis(0)));
+        let ledger = Ledger::open(&DatabaseConfig::default(), &url, clock, Duration::from_secs(30)).await.unwrap();
+        let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, metadata, total_chunks, \
+                    auto_complete, object_key, state, created_at, updated_at, expires_at) \
+                    VALUES ($1, 'local', 'a', TRUE, 'a', '{}', 10000, TRUE, 'a', 'uploading', 0, 0, 0)";
+        let row = sql(text).bind(UPLOAD);
+        ledger.write(move |conn| Box::pin(async move { conn.swapped(row).await.map(End::Commit) })).await.unwrap();
+        ledger
+    }
+
+    fn chunk(index: u32, etag: &str) -> RecordChunk {
+        let chunk = Chunk { index, bytes: 1, crc64: Crc64(1), etag: etag.to_owned() };
+        let at = Timestamp::from_millis(0);
+        RecordChunk { upload: UploadId(UPLOAD), chunk, lesson: None, expires_at: None, at }
+    }
+
+    async fn limit_pages(ledger: &Ledger, statement: &'static str) {
+        let Pools::Sqlite { writer: Some(writer), .. } = &ledger.inner.pools else { panic!() };
+        let mut conn = Conn::Sqlite(writer.acquire().await.unwrap());
+        conn.row(sql(statement)).await.unwrap();
+    }
+
+    /// faults.md 34: no row is lost, and with space it goes on.
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder).await;
+        limit_pages(&ledger, "PRAGMA max_page_count = 1").await;
+        let etag = "e".repeat(1000);
+        let mut acknowledged = 0;
+        let refused = loop {
+            match ledger.record_chunk(chunk(acknowledged, &etag)).await {
+                Ok(_) => acknowledged += 1,
+                Err(e) => break e,
+            }
+        };
+        assert!(matches!(refused, LedgerError::Full(_)), "{refused}");
+        let rows = ledger.chunk_indexes(UploadId(UPLOAD)).await.unwrap();
+        assert_eq!(rows, (0..acknowledged).collect::<Vec<_>>());
+        limit_pages(&ledger, "PRAGMA max_page_count = 1000000").await;
+        ledger.record_chunk(chunk(acknowledged, &etag)).await.unwrap();
+        ledger.ping().await.unwrap();
+    }
+
+    /// faults.md 35: what the disk holds is not known any more.
+    #[tokio::test]
+    async fn after_a_failed_fsync_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder).await;
+        ledger.record_chunk(chunk(0, "e")).await.unwrap();
+        let broken = LedgerError::Broken("disk I/O error".to_owned());
+        ledger.inner.writer.as_ref().unwrap().broken.set(broken.clone()).unwrap();
+        assert_eq!(ledger.record_chunk(chunk(1, "e")).await, Err(broken.clone()));
+        assert_eq!(ledger.abort(UploadId(UPLOAD), &[]).await, Err(broken.clone()));
+        assert_eq!(ledger.ping().await, Err(broken));
+        assert_eq!(ledger.chunk_indexes(UploadId(UPLOAD)).await.unwrap(), [0]);
+    }
+
+    /// What fails alone is rolled back alone, in one transaction with others.
+    #[tokio::test]
+    async fn one_refused_write_spoils_no_other_of_its_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..50 {
+            let ledger = ledger.clone();
+            tasks.spawn(async move {
+                let text = if n % 5 == 0 {
+                    "UPDATE owners SET nonsense = 1"
+                } else {
+                    "UPDATE uploads SET begins = begins + 1"
+                };
+                let run =
+                    ledger.write(move |conn| Box::pin(async move { conn.swapped(sql(text)).await.map(End::Commit) }));
+                (n, run.await, ledger.record_chunk(chunk(n, "e")).await)
+            });
+        }
+        for (n, written, recorded) in tasks.join_all().await {
+            assert_eq!(written.is_err(), n % 5 == 0, "{written:?}");
+            assert!(matches!(recorded, Ok(Recorded::New(_))));
+        }
+        let row = ledger.read().await.unwrap().row(sql("SELECT begins FROM uploads")).await.unwrap().unwrap();
+        assert_eq!(row.get::<i64>("begins").unwrap(), 40);
+    }
+}

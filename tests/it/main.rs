@@ -5,6 +5,7 @@ mod emulator;
 mod forms;
 mod harness;
 mod ledger;
+mod load;
 mod oss_sdks;
 mod oss_store;
 mod postgres;

@@ -56,6 +56,7 @@ impl Inner {
         }
     }
 
+    /// Begins an upload durably.
     pub(super) fn begin(&self, header: &Header) -> Result<SessionId, StoreError> {
         const OPERATION: &str = "InitiateMultipartUpload";
         object::admit(&header.key, OPERATION)?;
@@ -63,7 +64,7 @@ impl Inner {
         let name = self.work.name();
         // Made aside and moved in, so that what is in `uploads` is whole.
         let steps = || {
-            let folder = self.work.folder().make_child(&name)?;
+            let folder = self.work.folder().create_child(&name)?;
             let mut file = folder.create(HEADER)?;
             file.write_all(header.encode()?.as_bytes())?;
             if let Some(layout) = header.in_place() {
@@ -100,6 +101,7 @@ impl Inner {
         }
     }
 
+    /// Joins the parts given, which must be those that are there.
     pub(super) fn complete(&self, target: &Owned, given: &[Part]) -> Result<StoredObject, StoreError> {
         const OPERATION: &str = "CompleteMultipartUpload";
         let session = self.session(target, OPERATION)?;
@@ -123,15 +125,17 @@ impl Inner {
             None => side::join((&self.uploads, &self.work), &session, given, to, crc64)?,
         };
         closing.gone();
-        self.sessions().remove(&session.name);
         // The object is there, whatever becomes of the empty folder: it need
         // not go durably, since the next start or an abort finds it.
         if let Err(error) = self.discard(&session.name) {
             tracing::warn!(session = session.name, %error, "remains of a completed upload are left");
         }
+        // Last: as long as the folder is there, nobody may take it for an upload.
+        self.sessions().remove(&session.name);
         Ok(object)
     }
 
+    /// Drops the upload durably, if it is there.
     pub(super) fn abort(&self, target: &Owned) -> Result<(), StoreError> {
         const OPERATION: &str = "AbortMultipartUpload";
         let dropped = self.session(target, OPERATION).and_then(|session| {
@@ -162,6 +166,7 @@ impl Inner {
         Ok(())
     }
 
+    /// All uploads whose keys begin so. One whose header is damaged is left alone.
     pub(super) fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedUpload>, StoreError> {
         let names = self.uploads.names().map_err(on("ListMultipartUploads", "the folder of uploads"))?;
         let mut listed = Vec::new();

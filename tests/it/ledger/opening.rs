@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chunkgate::domain::Owner;
-use chunkgate::ledger::{DatabaseConfig, Ledger, LedgerError, OpenError};
+use chunkgate::ledger::{DatabaseConfig, Ledger, LedgerError, OpenError, Recorded};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
-use super::{Gate, LEASE, config, on_both, plan, progress};
+use super::{Gate, LEASE, chunk, config, on_both, plan, progress};
 use crate::postgres::new_database;
 
 on_both!(
@@ -175,10 +175,52 @@ async fn two_gateways_share_one_postgres() {
         tasks.spawn(async move { ledger.record_chunk(record).await.unwrap() });
     }
     let all = tasks.join_all().await;
-    let new = all.iter().filter(|r| matches!(r, chunkgate::ledger::Recorded::New(_))).count();
+    let new = all.iter().filter(|r| matches!(r, Recorded::New(_))).count();
     assert_eq!(new, 100);
     assert_eq!(b.progress(upload.id).await.unwrap(), progress(100));
     let (mine, theirs) = tokio::join!(a.ledger.take_lease(upload.id), b.take_lease(upload.id));
     assert_eq!([mine.unwrap(), theirs.unwrap()].iter().flatten().count(), 1);
     assert_eq!(b.list_uploads(Some(&Owner::local()), None, None, 10).await.unwrap().len(), 1);
+}
+
+/// faults.md 32 and 33: connections break at any moment, answers to commits
+/// among them. Whoever sends again gets its answer, and what was acknowledged
+/// is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_drops_connections_loses_nothing() {
+    let gate = Gate::on_postgres().await;
+    let upload = gate.upload("a", 1600).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..16u32 {
+        let (ledger, record) = (gate.ledger.clone(), gate.chunk_of(&upload, 0));
+        clients.spawn(async move {
+            for n in 0..100 {
+                let mut record = record.clone();
+                record.chunk = chunk(client * 100 + n);
+                loop {
+                    match ledger.record_chunk(record.clone()).await {
+                        Ok(Recorded::New(_)) => break,
+                        // It was recorded, and the answer was lost on the way.
+                        Ok(Recorded::Known(row, _)) if row == record.chunk => break,
+                        Err(LedgerError::Unavailable(_)) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        });
+    }
+    let mut cuts = 0;
+    while !clients.is_empty() {
+        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        gate.meddle(cut).await;
+        cuts += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        while let Some(ended) = clients.try_join_next() {
+            ended.unwrap();
+        }
+    }
+    assert!(cuts > 1);
+    assert_eq!(gate.ledger.progress(upload.id).await.unwrap(), progress(1600));
+    assert!(gate.ledger.take_lease(upload.id).await.is_ok());
 }

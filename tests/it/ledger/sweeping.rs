@@ -11,6 +11,7 @@ on_both!(
     what_expires_is_due_and_expires_once,
     all_chunks_and_no_merge_is_found,
     remains_are_listed_until_they_are_cleared,
+    remains_that_stay_hold_up_no_others,
     chunk_rows_are_pruned_in_bites,
 );
 
@@ -75,6 +76,23 @@ async fn remains_are_listed_until_they_are_cleared(gate: Gate) {
     };
     assert!(gate.ledger.complete(merged.id, lease, &gate.file(&merged), &[]).await.unwrap());
     assert_eq!(gate.ledger.remains(10).await.unwrap()[0].id, merged.id);
+}
+
+async fn remains_that_stay_hold_up_no_others(gate: Gate) {
+    let mut ended = Vec::new();
+    for name in ["a", "b", "c"] {
+        let upload = gate.upload(name, 1).await;
+        gate.ledger.intend_session(upload.id).await.unwrap();
+        gate.ledger.abort(upload.id, &[]).await.unwrap();
+        gate.clock.advance(Duration::from_secs(1));
+        ended.push(upload.id);
+    }
+    for turn in 0..6 {
+        let first = gate.ledger.remains(1).await.unwrap().remove(0).id;
+        assert_eq!(first, ended[turn % 3]);
+        gate.ledger.defer_remains(first).await.unwrap();
+        gate.clock.advance(Duration::from_secs(1));
+    }
 }
 
 async fn chunk_rows_are_pruned_in_bites(gate: Gate) {
