@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Environment};
+use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Access, Api, ApiKey, AuthMode, Health};
 use crate::ledger::Ledger;
@@ -155,6 +156,18 @@ pub async fn serve(config: Config, options: ServeOptions) -> Result<(), AppError
     Ok(())
 }
 
+/// Serves the OSS dialect from a folder until told to stop.
+pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
+    let stop = stop_signal()?;
+    let (listen_on, bucket, region) = (config.listen, config.bucket.clone(), config.region.clone());
+    let emulator = Emulator::open(config, Arc::new(SystemClock::new()));
+    let emulator = emulator.map_err(|error| AppError::Failed(error.to_string()))?;
+    let listener = listen("--listen", listen_on).await?;
+    info!(address = %format_args!("http://{}", local(&listener)?), bucket, region, "emulator serves");
+    accept(listener, emulator.router(), Emulator::serve_limits(), stop).await;
+    Ok(())
+}
+
 /// Brings the database's schema up to this program's.
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let url = config.database_url();
@@ -232,8 +245,8 @@ fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, 
             Ok(Arc::new(store.map_err(|error| AppError::Failed(error.to_string()))?))
         }
         StoreKind::Oss => {
-            let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-            let store = OssStore::new(&config.store, clock, &environment);
+            let environment = Environment::of_process();
+            let store = OssStore::new(&config.store, clock, &|name| environment.get(name));
             Ok(Arc::new(store.map_err(AppError::Configuration)?))
         }
     }
@@ -244,11 +257,9 @@ fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, 
 async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
     let place = match config.store.kind {
         StoreKind::File => config.file_store_dir().display().to_string(),
-        StoreKind::Oss => format!(
-            "bucket {} at {}",
-            store.bucket(),
-            config.store.oss.endpoint.as_deref().unwrap_or("its endpoint")
-        ),
+        StoreKind::Oss => {
+            format!("bucket {} at {}", store.bucket(), config.store.oss.endpoint.as_deref().unwrap_or("its endpoint"))
+        }
     };
     match tokio::time::timeout(STORE_CHECK_TIMEOUT, store.check()).await {
         Ok(Ok(())) => Ok(()),
@@ -297,7 +308,8 @@ async fn access(
             keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
             if keys.is_empty() {
                 return Err(AppError::Configuration(
-                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key".to_owned(),
+                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key"
+                        .to_owned(),
                 ));
             }
             Ok(Access::Keys(keys))
@@ -306,7 +318,6 @@ async fn access(
 }
 
 /// Makes the first key and prints it: it is kept nowhere but as a hash.
-#[expect(clippy::print_stdout, reason = "the key is for the operator's eyes, not for the log")]
 async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
     let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
     let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();

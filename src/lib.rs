@@ -1,7 +1,7 @@
 //! chunkgate: a resumable chunked-upload HTTP gateway.
 
 pub mod app;
-//pub mod cli;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -4,10 +4,12 @@ use std::io::{self, IsTerminal as _};
 
 use serde::{Deserialize, Serialize};
 use tracing::Level;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{Layer, Registry, fmt};
 
 /// How much is logged, and how.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -64,15 +66,47 @@ fn filter_of(word: &str) -> Option<LevelFilter> {
 /// was asked for, such as a printed key.
 ///
 /// Control characters in what clients sent cannot forge a line or recolour a
-/// terminal: both formats escape them.
+/// terminal: JSON escapes them, and for text we do (tracing itself leaves
+/// line ends in messages and in `%values` as they are).
 pub fn start(config: &LogConfig) -> Result<(), StartError> {
     let targets = targets(&config.level).map_err(StartError::Level)?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let layer = match config.format {
-        LogFormat::Text => fmt::layer().with_ansi(colour).with_writer(io::stderr).boxed(),
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
-    };
+    let layer = layer(config.format, colour, io::stderr);
     tracing_subscriber::registry().with(layer.with_filter(targets)).try_init().map_err(StartError::Twice)
+}
+
+fn layer<W>(format: LogFormat, colour: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    match format {
+        LogFormat::Text => {
+            let fields = fmt::format::debug_fn(write_field).delimited(" ");
+            fmt::layer().fmt_fields(fields).with_ansi(colour).with_writer(writer).boxed()
+        }
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+    }
+}
+
+fn write_field(to: &mut fmt::format::Writer<'_>, field: &Field, value: &dyn std::fmt::Debug) -> std::fmt::Result {
+    let value = escaped(format!("{value:?}"));
+    if field.name() == "message" { write!(to, "{value}") } else { write!(to, "{}={value}", field.name()) }
+}
+
+/// With all that ends a line, moves a cursor or turns the reading direction
+/// written out.
+fn escaped(text: String) -> String {
+    let acts = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(acts) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if acts(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// Why the log did not start.
@@ -122,11 +156,13 @@ mod tests {
             let lines = lines.clone();
             move || lines.clone()
         };
-        let layer = fmt::layer().with_ansi(false).with_writer(writer);
-        let layer = if json { layer.json().boxed() } else { layer.boxed() };
+        let layer = layer(if json { LogFormat::Json } else { LogFormat::Text }, false, writer);
         let hostile = "a\nINFO forged \u{1b}[31m\r\u{7}";
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(file_name = hostile, shown = %hostile, "message {hostile}");
+            let span = tracing::info_span!("span", owner = %hostile);
+            let _entered = span.enter();
+            tracing::info!("inside");
         });
         String::from_utf8(lines.0.lock().expect("lock").clone()).expect("UTF-8")
     }
@@ -135,8 +171,8 @@ mod tests {
     fn what_clients_send_forges_no_line() {
         for json in [false, true] {
             let text = logged(json);
-            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
-            assert!(!text.trim_end_matches('\n').contains(|c: char| c.is_control()), "{text:?}");
+            assert_eq!(text.matches('\n').count(), 2, "{text:?}");
+            assert!(!text.lines().any(|line| line.contains(char::is_control)), "{text:?}");
         }
     }
 }

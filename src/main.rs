@@ -1,3 +1,79 @@
-//! The command line.
+//! The command line: reads what was asked for and what is configured, starts
+//! the log, and hands over.
 
-fn main() {}
+use std::process::ExitCode;
+
+use chunkgate::app::{self, AppError, ServeOptions};
+use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs};
+use chunkgate::config::{self, Config, Loaded, Strictness};
+use chunkgate::emulator::EmulatorConfig;
+use chunkgate::logging::{self, LogConfig};
+use clap::Parser as _;
+
+/// While running.
+const FAILED: u8 = 1;
+/// Bad configuration or usage.
+const MISUSED: u8 = 2;
+
+/// What commands that serve nobody are asked: where the listeners would be
+/// does not matter to them.
+const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap_key: false };
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().into_command() {
+        Command::Serve(args) => serve(&args),
+        Command::Migrate(args) => configured(&args).and_then(|config| run(app::migrate(config))),
+        Command::Sweep(args) => configured(&args.config).and_then(|config| run(app::sweep(config, args.dry_run))),
+        Command::Emulator(config) => emulate(config),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("chunkgate: {error}");
+            ExitCode::from(match error {
+                AppError::Configuration(_) => MISUSED,
+                AppError::Failed(_) => FAILED,
+            })
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), AppError> {
+    let loaded = load(&args.config, args.strictness())?;
+    if args.print_config {
+        print!("{}", config::to_toml(&loaded));
+        return Ok(());
+    }
+    let config = start_log(loaded)?;
+    let options = ServeOptions { bootstrap_key: args.bootstrap_key, insecure_no_auth: args.insecure_no_auth };
+    run(app::serve(config, options))
+}
+
+fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
+    logging::start(&LogConfig::default()).map_err(|e| AppError::Configuration(e.to_string()))?;
+    run(app::emulate(config))
+}
+
+fn configured(args: &ConfigArgs) -> Result<Config, AppError> {
+    start_log(load(args, NOBODY_SERVED)?)
+}
+
+fn load(args: &ConfigArgs, strictness: Strictness) -> Result<Loaded, AppError> {
+    config::load(&args.sources(), strictness).map_err(|e| AppError::Configuration(e.to_string()))
+}
+
+fn start_log(loaded: Loaded) -> Result<Config, AppError> {
+    logging::start(&loaded.config.log).map_err(|e| AppError::Configuration(e.to_string()))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(loaded.config)
+}
+
+fn run(command: impl Future<Output = Result<(), AppError>>) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| AppError::Failed(format!("no threads could be started: {e}")))?;
+    runtime.block_on(command)
+}

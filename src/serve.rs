@@ -40,7 +40,7 @@ impl Default for ServeLimits {
             header_timeout: Duration::from_secs(10),
             connections_max: 10_000,
             drain_deadline: Duration::from_secs(25),
-            read_ahead_bytes: 256 << 10,
+            read_ahead_bytes: 128 << 10,
         }
     }
 }

@@ -79,9 +79,21 @@ pub fn format_bytes(bytes: u64) -> String {
 pub mod duration {
     use super::*;
 
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "must be a duration such as \"300ms\", \"5s\", \"24h\" or \"7d\"")]
+    enum Written {
+        /// Only to say what is missing.
+        Number(u64),
+        Text(String),
+    }
+
     /// Reads it.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        parse_duration(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+        let text = match Written::deserialize(from)? {
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        parse_duration(&text).map_err(serde::de::Error::custom)
     }
 
     /// Writes it.
@@ -95,7 +107,7 @@ pub mod bytes {
     use super::*;
 
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "must be a size such as 1048576, \"8MiB\" or \"48.8TiB\"")]
     pub(super) enum Written {
         Number(u64),
         Text(String),
@@ -185,7 +197,7 @@ mod tests {
         {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
-        assert_eq!(parse_bytes("48.8TiB"), Ok(53_656_167_439_564));
+        assert_eq!(parse_bytes("48.8TiB"), Ok(53_656_167_435_468));
         for text in ["", "MiB", "-1", "1.5", "1..5MiB", "99999999TiB", "8 apples"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }

@@ -36,7 +36,7 @@ pub(super) fn check(
     checks.durations(config);
     checks.counts(config);
     checks.key_template(&config.upload.key_template);
-    checks.webhook(config, warnings);
+    checks.webhook(config);
     checks.cors(config);
     if let Err(advice) = logging::targets(&config.log.level) {
         checks.wrong("log.level", advice);
@@ -182,7 +182,7 @@ impl Checks<'_> {
         );
     }
 
-    fn webhook(&mut self, config: &Config, warnings: &mut Vec<String>) {
+    fn webhook(&mut self, config: &Config) {
         let webhook = &config.webhook;
         if let Some(Err(advice)) = webhook.url.as_deref().map(web_address) {
             self.wrong("webhook.url", advice);
@@ -201,10 +201,8 @@ impl Checks<'_> {
         }
         let unsigned = webhook.url.is_some() || webhook.endpoints.iter().any(|endpoint| endpoint.secret.is_none());
         if unsigned && webhook.secret.is_none() {
-            self.wrong(
-                "webhook.secret",
-                "is needed, for events are signed: set it, as from: echo whsec_$(openssl rand -base64 32)".to_owned(),
-            );
+            let advice = "is needed, for events are signed: set it, as from: echo whsec_$(openssl rand -base64 32)";
+            self.wrong("webhook.secret", advice.to_owned());
         }
     }
 

@@ -228,7 +228,6 @@ fn not_expired(now: Timestamp, ends: Timestamp) -> Result<(), OssError> {
         return Ok(());
     }
     Err(OssError::access_denied("Request has expired.")
-        .ec("0002-00000069")
         .detail("Expires", ends.rfc3339())
         .detail("ServerTime", now.rfc3339()))
 }

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use base64::Engine as _;
@@ -28,6 +29,8 @@ const BLOB_BYTES_MAX: u64 = 5 << 30;
 const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// How much of a refused request is read, so that its sender sees the answer.
 const DRAIN_BYTES_MAX: usize = 64 << 20;
+/// How long that may take.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Runs what blocks where that is allowed; to its end, also when whoever
 /// asked for it is gone.
@@ -95,12 +98,16 @@ pub(crate) async fn document(body: &mut Body) -> Result<String, OssError> {
 /// Reads and drops what is left of a refused request: a sender that is cut
 /// off while it writes does not read the answer.
 pub(crate) async fn drain(body: &mut Body) {
-    let mut left = DRAIN_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
-        let bytes = frame.data_ref().map_or(0, Bytes::len);
-        let Some(rest) = left.checked_sub(bytes) else { break };
-        left = rest;
-    }
+    let all = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(bytes) else { break };
+            left = rest;
+        }
+    };
+    // Whoever sends no faster than this can do without the answer.
+    let _ = tokio::time::timeout(DRAIN_TIME_MAX, all).await;
 }
 
 /// The bytes of an object's slices, one after the other.

@@ -83,7 +83,7 @@ impl OssError {
     pub(crate) fn no_such_upload(upload_id: &str) -> Self {
         let message = "The specified upload does not exist. The upload ID may be invalid, or the upload may have been \
                        aborted or completed.";
-        Self::new(StatusCode::NOT_FOUND, "NoSuchUpload", message).detail("UploadId", upload_id)
+        Self::new(StatusCode::NOT_FOUND, "NoSuchUpload", message).ec("0042-00000104").detail("UploadId", upload_id)
     }
 
     pub(crate) fn malformed_xml() -> Self {
@@ -129,7 +129,7 @@ impl OssError {
             StorageError::NoSuchUpload => Self::no_such_upload(upload_id),
             StorageError::ObjectExists => {
                 let message = "The object you specified already exists and can not be overwritten.";
-                Self::new(StatusCode::CONFLICT, "FileAlreadyExists", message).ec("0026-00000002")
+                Self::new(StatusCode::CONFLICT, "FileAlreadyExists", message)
             }
             StorageError::InvalidPart(number) => {
                 let message = "One or more of the specified parts could not be found or the specified entity tag might \
@@ -141,7 +141,9 @@ impl OssError {
             StorageError::InvalidPartOrder => {
                 let message = "The list of parts was not in ascending order. Parts list must specified in order by \
                                part number.";
-                Self::new(StatusCode::BAD_REQUEST, "InvalidPartOrder", message).detail("UploadId", upload_id)
+                Self::new(StatusCode::BAD_REQUEST, "InvalidPartOrder", message)
+                    .ec("0042-00000209")
+                    .detail("UploadId", upload_id)
             }
             StorageError::NoParts => Self::malformed_xml(),
             StorageError::PartTooSmall { number, bytes } => {

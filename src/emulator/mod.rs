@@ -26,6 +26,7 @@ mod storage;
 mod xml;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -46,6 +47,7 @@ pub use stats::Stats;
 pub use storage::OpenError;
 
 use crate::clock::Clock;
+use crate::serve::ServeLimits;
 use crate::store::oss::sign::v1::http_date;
 use crate::store::oss::sign::{Query, Signable};
 use crate::units::Secret;
@@ -84,6 +86,12 @@ impl Emulator {
     /// All of its HTTP: for whatever host and path.
     pub fn router(&self) -> Router {
         Router::new().fallback(serve).with_state(Arc::clone(&self.0))
+    }
+
+    /// The bounds of its listener: connections are kept for longer than any
+    /// client keeps them, so that none sends a part into one that just closed.
+    pub fn serve_limits() -> ServeLimits {
+        ServeLimits { header_timeout: Duration::from_secs(120), ..ServeLimits::default() }
     }
 
     /// What it was asked for so far.

@@ -193,7 +193,7 @@ fn part_number(query: &Query) -> Result<PartNumber, OssError> {
     let text = value(query, "partNumber").unwrap_or_default();
     text.parse().ok().and_then(PartNumber::new).ok_or_else(|| {
         let message = "Part number must be an integer between 1 and 10000, inclusive.";
-        OssError::invalid_argument(message, "partNumber", text)
+        OssError::invalid_argument(message, "partNumber", text).ec("0017-00000220")
     })
 }
 

@@ -1,7 +1,5 @@
 //! The dialect on the wire, where the SDKs' own checks do not look.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -6,9 +6,7 @@ use bytes::Bytes;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
-use crate::domain::{
-    Checksum, Crc64, File, FileId, Geometry, Object, Owner, Plan, Refusal, State, Upload, UploadId,
-};
+use crate::domain::{Checksum, Crc64, File, FileId, Geometry, Object, Owner, Plan, Refusal, State, Upload, UploadId};
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{Creation, FileCreation, NewUpload};
 use crate::store::body_of;
@@ -34,7 +32,9 @@ pub struct CreateUpload {
     pub cut: Cut,
 }
 
-/// What a client says of how its file is cut.
+/// What a client says of how its file is cut, in the API's terms: `fileSize`,
+/// `chunkSize`, `totalChunks`.
+#[expect(missing_docs, reason = "the fields are named for what they are")]
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
     /// `POST /uploads`: the size is known, the rest is agreed on.
@@ -156,7 +156,12 @@ impl Engine {
     }
 
     /// The row of a new upload: its id, its key, its times.
-    pub(super) fn describe(&self, owner: &Owner, wanted: &CreateUpload, geometry: Geometry) -> Result<NewUpload, EngineError> {
+    pub(super) fn describe(
+        &self,
+        owner: &Owner,
+        wanted: &CreateUpload,
+        geometry: Geometry,
+    ) -> Result<NewUpload, EngineError> {
         let clock = &self.shared.clock;
         let (at, upload) = (clock.now(), &self.shared.settings.upload);
         let key = keys::object_key(&upload.key_template, owner, &wanted.file_name, at, clock.random())

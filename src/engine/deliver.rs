@@ -133,9 +133,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_an_hour() {
         let initial = Duration::from_secs(2);
-        let bounds = |attempts| {
-            (pause_after(attempts, initial, 0), pause_after(attempts, initial, u128::MAX / 7))
-        };
+        let bounds = |attempts| (pause_after(attempts, initial, 0), pause_after(attempts, initial, u128::MAX / 7));
         assert_eq!(bounds(1).0, Duration::from_millis(1500));
         assert_eq!(bounds(2).0, Duration::from_secs(3));
         assert_eq!(bounds(40).0, Duration::from_secs(2700));

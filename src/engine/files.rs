@@ -43,11 +43,11 @@ impl Engine {
         if let Some(file_id) = &wanted.file_id {
             self.refuse_taken(owner, file_id, bytes).await?;
         }
-        let turn = tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
+        let turn =
+            tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
-        let (verified, verdict) =
-            Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
+        let (verified, verdict) = Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
         let stored = match (verdict.refused(), stored) {
             (Some(refusal), _) => return Err(refusal.clone().into()),
@@ -65,8 +65,12 @@ impl Engine {
             State::Completed { object } if object.crc64 == crc64 && object.bytes == bytes => {
                 self.file(owner, &upload.file_id).await
             }
-            State::Completed { .. } | State::Open { .. } | State::Completing { .. } | State::Failed { .. }
-            | State::Aborted | State::Expired => Err(Refusal::conflict("another file has this fileId").into()),
+            State::Completed { .. }
+            | State::Open { .. }
+            | State::Completing { .. }
+            | State::Failed { .. }
+            | State::Aborted
+            | State::Expired => Err(Refusal::conflict("another file has this fileId").into()),
         }
     }
 

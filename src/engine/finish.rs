@@ -175,7 +175,12 @@ impl Engine {
     }
 
     /// Compares, joins, verifies.
-    async fn join_parts(&self, merge: &Merge<'_>, session: &SessionId, whole: (u64, Crc64)) -> Result<Finished, EngineError> {
+    async fn join_parts(
+        &self,
+        merge: &Merge<'_>,
+        session: &SessionId,
+        whole: (u64, Crc64),
+    ) -> Result<Finished, EngineError> {
         let target = Target { key: &merge.upload.key, session };
         let listed = match self.shared.store.list_parts(target).await {
             Ok(listed) => listed,
@@ -226,7 +231,12 @@ impl Engine {
     }
 
     /// Whether an object that lies there is this upload's.
-    async fn is_whole(&self, merge: &Merge<'_>, object: &StoredObject, whole: (u64, Crc64)) -> Result<bool, EngineError> {
+    async fn is_whole(
+        &self,
+        merge: &Merge<'_>,
+        object: &StoredObject,
+        whole: (u64, Crc64),
+    ) -> Result<bool, EngineError> {
         if object.bytes != whole.0 {
             return Ok(false);
         }
@@ -247,7 +257,12 @@ impl Engine {
     }
 
     /// The object exists. It is announced only if it is what was acknowledged.
-    async fn verify(&self, merge: &Merge<'_>, object: StoredObject, whole: (u64, Crc64)) -> Result<Finished, EngineError> {
+    async fn verify(
+        &self,
+        merge: &Merge<'_>,
+        object: StoredObject,
+        whole: (u64, Crc64),
+    ) -> Result<Finished, EngineError> {
         let upload = merge.upload;
         if object.bytes != whole.0 || object.crc64.is_some_and(|crc64| crc64 != whole.1) {
             error!(upload = %upload.id, key = %upload.key, bytes = object.bytes, crc64 = ?object.crc64, expected = ?whole,
@@ -274,7 +289,12 @@ impl Engine {
     }
 
     /// Records that the upload cannot become a file, with its event.
-    pub(super) async fn fail_upload(&self, upload: &Upload, lease: Option<Lease>, failure: Failure) -> Result<(), EngineError> {
+    pub(super) async fn fail_upload(
+        &self,
+        upload: &Upload,
+        lease: Option<Lease>,
+        failure: Failure,
+    ) -> Result<(), EngineError> {
         let events = self.events(upload, EventKind::Failed, &Subject::Upload(upload, Some(failure)));
         if self.shared.ledger.fail(upload.id, lease, failure, &events).await? {
             self.shared.events.notify_one();

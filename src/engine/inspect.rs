@@ -1,6 +1,8 @@
 //! Questions: what is there, what is missing.
 
-use crate::domain::{Chunk, File, FileId, Owner, Progress, Refusal, State, Status, Timestamp, Upload, UploadId, ranges};
+use crate::domain::{
+    Chunk, File, FileId, Owner, Progress, Refusal, State, Status, Timestamp, Upload, UploadId, ranges,
+};
 use crate::engine::finish::Finished;
 use crate::engine::{Engine, EngineError};
 
@@ -66,10 +68,13 @@ impl Engine {
         limit: u32,
     ) -> Result<Vec<(Upload, Progress)>, EngineError> {
         let listed = self.shared.ledger.list_uploads(owner, status, after, limit).await?;
-        Ok(listed.into_iter().map(|(upload, progress)| {
-            let progress = settled_progress(&upload, progress);
-            (upload, progress)
-        }).collect())
+        Ok(listed
+            .into_iter()
+            .map(|(upload, progress)| {
+                let progress = settled_progress(&upload, progress);
+                (upload, progress)
+            })
+            .collect())
     }
 
     /// What has arrived: the question of a client that comes back. `None` when
@@ -112,6 +117,8 @@ impl Engine {
 fn settled_progress(upload: &Upload, counted: Progress) -> Progress {
     match &upload.state {
         State::Completed { object } => Progress { chunks: upload.geometry.count(), bytes: object.bytes },
-        State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => counted,
+        State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
+            counted
+        }
     }
 }

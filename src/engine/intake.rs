@@ -170,8 +170,7 @@ impl Verified {
             return self.refuse(refusal);
         }
         if let Some((declared, computed)) = self.declared.whole.as_ref().and_then(|d| Some((d, differing(d)?))) {
-            let refusal =
-                Refusal::IntegrityFailed { declared: declared.tagged(), computed: Some(computed.tagged()) };
+            let refusal = Refusal::IntegrityFailed { declared: declared.tagged(), computed: Some(computed.tagged()) };
             return self.refuse(refusal);
         }
         self.over = true;
@@ -243,7 +242,11 @@ mod tests {
         Box::pin(futures_util::stream::iter(frames.into_iter().map(|f| f.map(Bytes::from_static))))
     }
 
-    async fn read(frames: Vec<Result<&'static [u8], Interrupted>>, bytes: u64, declared: Declared) -> (Vec<u8>, Arc<Verdict>) {
+    async fn read(
+        frames: Vec<Result<&'static [u8], Interrupted>>,
+        bytes: u64,
+        declared: Declared,
+    ) -> (Vec<u8>, Arc<Verdict>) {
         let superseded = Refusal::ChunkSuperseded { index: 0 };
         let (body, verdict) = Verified::new(incoming(frames), bytes, declared, CancellationToken::new(), superseded);
         let mut passed = Vec::new();
@@ -270,7 +273,11 @@ mod tests {
             (vec![Ok(&b"12345"[..]), Ok(b"67890")], Declared::default(), "body_too_long"),
             (vec![Ok(&b"12345"[..]), Ok(b"6789"), Ok(b"0")], Declared::default(), "body_too_long"),
             (vec![Ok(&b"12345"[..]), Err(Interrupted::Gone)], Declared::default(), "body_too_short"),
-            (vec![Ok(&b"12345"[..]), Err(Interrupted::Idle(Duration::from_secs(30)))], Declared::default(), "body_timeout"),
+            (
+                vec![Ok(&b"12345"[..]), Err(Interrupted::Idle(Duration::from_secs(30)))],
+                Declared::default(),
+                "body_timeout",
+            ),
             (vec![Ok(&b"12345"[..]), Ok(b"6789")], wrong, "checksum_mismatch"),
         ];
         for (frames, declared, code) in cases {
@@ -283,7 +290,10 @@ mod tests {
 
     #[tokio::test]
     async fn declared_digests_are_compared() {
-        let good = ["md5:25f9e794323b453885f5181f1b624d0b", "sha256:15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"];
+        let good = [
+            "md5:25f9e794323b453885f5181f1b624d0b",
+            "sha256:15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225",
+        ];
         let checksums = good.iter().map(|c| Checksum::parse_tagged(c).expect("a checksum")).collect();
         let (passed, verdict) = read(vec![Ok(b"123456789")], 9, Declared { checksums, whole: None }).await;
         assert_eq!(passed.len(), 9);

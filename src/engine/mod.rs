@@ -139,7 +139,15 @@ impl Engine {
         }
         let at = self.shared.clock.now();
         let body = envelope::body(kind, at, self.shared.store.bucket(), subject);
-        vec![NewEvent { id: event_id(upload.id, kind), kind, upload: upload.id, owner: upload.owner.clone(), body, at, endpoints }]
+        vec![NewEvent {
+            id: event_id(upload.id, kind),
+            kind,
+            upload: upload.id,
+            owner: upload.owner.clone(),
+            body,
+            at,
+            endpoints,
+        }]
     }
 
     /// Spawns what nobody may cancel.

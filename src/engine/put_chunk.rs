@@ -6,15 +6,13 @@
 //! vanishes, the body breaks off and the task ends; once the last byte is
 //! read, nobody can stop it any more.
 
-
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::domain::rules::{self, Admission};
 use crate::domain::{
     Checksum, ChecksumAlgorithm, Chunk, Crc64, Failure, File, FileId, Geometry, Owner, PartNumber, Progress, Refusal,
-    State, Upload,
-    plan::Lesson,
+    State, Upload, plan::Lesson,
 };
 use crate::engine::finish::{Entry, Finished};
 use crate::engine::intake::{self, Incoming, Verdict, Verified};
@@ -71,9 +69,7 @@ impl Engine {
         let slot = self.shared.slots.take(&put.owner, &put.file_id, put.index).await;
         let (upload, admission) = self.admit(&put.owner, &put.file_id, put.index, put.bytes).await?;
         let stored = match admission {
-            Admission::Store { bytes, lesson } => {
-                self.store_chunk(put, upload, bytes, lesson, slot.superseded()).await
-            }
+            Admission::Store { bytes, lesson } => self.store_chunk(put, upload, bytes, lesson, slot.superseded()).await,
             Admission::Compare(chunk) => self.compare(put, upload, chunk, slot.superseded()).await,
             Admission::CompareLength { bytes } => self.compare_length(put, upload, bytes, slot.superseded()).await,
             Admission::Empty => self.compare_length(put, upload, 0, slot.superseded()).await,
@@ -107,7 +103,8 @@ impl Engine {
         superseded: CancellationToken,
     ) -> Result<ChunkStored, EngineError> {
         self.check_total(&upload, bytes, lesson)?;
-        let turn = tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
+        let turn =
+            tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
         let _turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)?;
         let checksums = put.checksums.clone();
         let chunk = self.forward(put, &upload, bytes, superseded).await?;
@@ -141,8 +138,7 @@ impl Engine {
             .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
         let session = self.session(upload).await?;
         let declared = intake::Declared { checksums: put.checksums, whole: whole_checksum(upload) };
-        let (body, verdict) =
-            Verified::new(put.body, bytes, declared, superseded, Refusal::ChunkSuperseded { index });
+        let (body, verdict) = Verified::new(put.body, bytes, declared, superseded, Refusal::ChunkSuperseded { index });
         let target = Target { key: &upload.key, session: &session };
         let stored = self.shared.store.put_part(target, NewPart { number, bytes, body: body.boxed() }).await;
         let stored = match stored {
@@ -314,14 +310,14 @@ impl Engine {
     async fn conclude(&self, mut stored: ChunkStored) -> Result<ChunkStored, EngineError> {
         let finished = match &stored.upload.state {
             State::Completed { .. } => Some(self.settled(stored.upload.id).await?),
-            State::Open { .. } if stored.upload.auto_complete && rules::is_full(&stored.upload.geometry, stored.progress) => {
+            State::Open { .. }
+                if stored.upload.auto_complete && rules::is_full(&stored.upload.geometry, stored.progress) =>
+            {
                 Some(self.finish(stored.upload.id).await)
             }
-            State::Open { .. }
-            | State::Completing { .. }
-            | State::Failed { .. }
-            | State::Aborted
-            | State::Expired => None,
+            State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
+                None
+            }
         };
         match finished {
             None | Some(Finished::Later) => {}

@@ -47,11 +47,8 @@ impl Engine {
         if !ledger.intend_session(upload.id).await? {
             return Err(self.why_closed(upload.id).await?);
         }
-        let begin = Begin {
-            key: &upload.key,
-            content_type: upload.content_type.as_deref(),
-            plan: upload.geometry.plan(),
-        };
+        let begin =
+            Begin { key: &upload.key, content_type: upload.content_type.as_deref(), plan: upload.geometry.plan() };
         let session = self.shared.store.begin(begin).await?;
         match ledger.set_session(upload.id, &session).await? {
             SessionSet::Won => Ok(session),

@@ -126,8 +126,8 @@ fn owner_parameter(uri: &Uri) -> Result<Option<Owner>, Refusal> {
     let Some(value) = value else { return Ok(None) };
     let plus = value.replace('+', " ");
     let decoded = percent_encoding::percent_decode_str(&plus).decode_utf8();
-    let decoded = decoded
-        .map_err(|_| Refusal::InvalidParameter { name: "owner", reason: "is not UTF-8".to_owned() })?;
+    let decoded =
+        decoded.map_err(|_| Refusal::InvalidParameter { name: "owner", reason: "is not UTF-8".to_owned() })?;
     Owner::parse(&decoded).map(Some)
 }
 
@@ -149,10 +149,20 @@ mod tests {
 
     #[test]
     fn any_loopback_name_with_our_port_is_our_own() {
-        for own in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "app.localhost:8080", "[::1]:8080", "127.1.2.3:8080"] {
+        for own in
+            ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "app.localhost:8080", "[::1]:8080", "127.1.2.3:8080"]
+        {
             assert!(is_own(own, 8080), "{own}");
         }
-        for foreign in ["", "localhost", "localhost:8081", "evil.com:8080", "127.0.0.1.evil.com:8080", "localhost.evil.com:8080", "192.168.0.1:8080"] {
+        for foreign in [
+            "",
+            "localhost",
+            "localhost:8081",
+            "evil.com:8080",
+            "127.0.0.1.evil.com:8080",
+            "localhost.evil.com:8080",
+            "192.168.0.1:8080",
+        ] {
             assert!(!is_own(foreign, 8080), "{foreign}");
         }
         assert!(is_own("localhost", 80));
@@ -165,7 +175,9 @@ mod tests {
         assert!(ask(&[("host", "localhost:8080")]));
         assert!(ask(&[("host", "localhost:8080"), ("origin", "http://127.0.0.1:8080")]));
         assert!(ask(&[("host", "localhost:8080"), ("origin", "https://good.com")]));
-        for origin in ["null", "https://good.com.evil", "https://evil.com", "http://localhost:3000", "https://localhost:8080"] {
+        for origin in
+            ["null", "https://good.com.evil", "https://evil.com", "http://localhost:3000", "https://localhost:8080"]
+        {
             assert!(!ask(&[("host", "localhost:8080"), ("origin", origin)]), "{origin}");
         }
         assert!(!ask(&[("host", "rebound.evil.com:8080")]));
@@ -174,11 +186,11 @@ mod tests {
 
     #[test]
     fn keys_name_their_owner() {
-        let keys = vec![ApiKey::parse("shop:ck_secret").expect("a key"), ApiKey::parse("blog:ck_other").expect("a key")];
+        let keys =
+            vec![ApiKey::parse("shop:ck_secret").expect("a key"), ApiKey::parse("blog:ck_other").expect("a key")];
         let access = Access::Keys(keys);
-        let ask = |value: &str, uri: &str| {
-            access.caller(&headers(&[("authorization", value)]), &uri.parse().expect("a uri"))
-        };
+        let ask =
+            |value: &str, uri: &str| access.caller(&headers(&[("authorization", value)]), &uri.parse().expect("a uri"));
         assert_eq!(ask("Bearer ck_other", "/").map(|c| c.owner.to_string()), Ok("key:blog".to_owned()));
         assert!(ask("bearer ck_secret", "/").is_ok_and(|c| c.listed.is_none()));
         assert_eq!(ask("Bearer ck_secret", "/?a=1&owner=u%2F7").map(|c| c.owner.to_string()), Ok("u/7".to_owned()));

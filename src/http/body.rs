@@ -52,8 +52,7 @@ impl Lingering {
     }
 
     fn read_on(&self, body: Body) {
-        let (Ok(place), Ok(runtime)) =
-            (self.places.clone().try_acquire_owned(), tokio::runtime::Handle::try_current())
+        let (Ok(place), Ok(runtime)) = (self.places.clone().try_acquire_owned(), tokio::runtime::Handle::try_current())
         else {
             return;
         };
@@ -114,7 +113,12 @@ impl Drop for LingeringBody {
 
 /// A body as the engine reads it, with a bound on the client's silence.
 pub fn incoming(body: Body, idle: Duration) -> Incoming {
-    Box::pin(IdleBound { stream: body.into_data_stream(), idle, silence: Box::pin(tokio::time::sleep(idle)), timed: false })
+    Box::pin(IdleBound {
+        stream: body.into_data_stream(),
+        idle,
+        silence: Box::pin(tokio::time::sleep(idle)),
+        timed: false,
+    })
 }
 
 struct IdleBound {
@@ -171,7 +175,8 @@ pub async fn json<T: serde::de::DeserializeOwned>(body: Body, idle: Duration) ->
             return Err(Refusal::MetadataTooLarge { pairs_max: METADATA_PAIRS_MAX, bytes_max: METADATA_BYTES_MAX });
         }
     }
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::invalid(format!("the body is not the JSON expected here: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::invalid(format!("the body is not the JSON expected here: {error}")))
 }
 
 /// The announced length of a body; none with chunked transfer coding.

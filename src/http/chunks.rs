@@ -112,12 +112,7 @@ fn content_digest(value: &str) -> Result<Option<Checksum>, Refusal> {
 }
 
 /// `POST /chunks` and `POST /upload-chunk`
-pub async fn post(
-    State(api): State<Api>,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+pub async fn post(State(api): State<Api>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     body::refuse_encoding(&headers)?;
     let derive = api.engine.settings().upload.derive_file_id;
     let enough = if derive { enough_to_derive } else { enough_to_stream };
@@ -206,12 +201,7 @@ impl ChunkFields {
     }
 
     fn declared(&self) -> Declared<'_> {
-        Declared {
-            total_bytes: self.total_bytes,
-            chunk_bytes: self.chunk_bytes,
-            count: self.count,
-            checksum: None,
-        }
+        Declared { total_bytes: self.total_bytes, chunk_bytes: self.chunk_bytes, count: self.count, checksum: None }
     }
 
     /// The upload that an unknown fileId's form creates.

@@ -10,8 +10,7 @@ use crate::http::config::CorsConfig;
 use crate::http::problem::Problem;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
-const EXPOSED: &str =
-    "ETag, Retry-After, Content-Range, Content-Disposition, Accept-Ranges, Location, X-Request-Id";
+const EXPOSED: &str = "ETag, Retry-After, Content-Range, Content-Disposition, Accept-Ranges, Location, X-Request-Id";
 const REQUEST_HEADERS: &str = "authorization, content-type, content-digest, content-md5, x-checksum-crc64, x-file-id, \
      x-chunk-index, x-request-id, x-requested-with, cache-control, range, if-match, if-none-match, if-modified-since, \
      if-unmodified-since, if-range, traceparent";
@@ -66,7 +65,11 @@ impl Cors {
         let Some(origin) = headers.get(header::ORIGIN).filter(|_| is_preflight) else { return Some(answer) };
         if !self.allows(origin) {
             let origin = String::from_utf8_lossy(origin.as_bytes()).chars().take(200).collect::<String>();
-            tracing::warn!(origin, remedy = format!("cors.allowed_origins = [{origin:?}]"), "preflight refused: the origin is not allowed");
+            tracing::warn!(
+                origin,
+                remedy = format!("cors.allowed_origins = [{origin:?}]"),
+                "preflight refused: the origin is not allowed"
+            );
             return Some(Problem(Refusal::CorsOriginNotAllowed { origin }).into_response());
         }
         let granted = answer.headers_mut();
@@ -74,7 +77,10 @@ impl Cors {
         granted.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.request_headers.clone());
         granted.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE_SECONDS));
         if headers.contains_key("access-control-request-private-network") {
-            granted.insert(HeaderName::from_static("access-control-allow-private-network"), HeaderValue::from_static("true"));
+            granted.insert(
+                HeaderName::from_static("access-control-allow-private-network"),
+                HeaderValue::from_static("true"),
+            );
         }
         Some(answer)
     }

@@ -37,11 +37,9 @@ pub struct UploadBody<'a> {
 pub fn upload<'a>(upload: &'a Upload, progress: Progress, file: Option<&'a File>) -> UploadBody<'a> {
     let failure = match &upload.state {
         State::Failed { failure } => Some(failure.code()),
-        State::Open { .. }
-        | State::Completing { .. }
-        | State::Completed { .. }
-        | State::Aborted
-        | State::Expired => None,
+        State::Open { .. } | State::Completing { .. } | State::Completed { .. } | State::Aborted | State::Expired => {
+            None
+        }
     };
     UploadBody {
         file_id: upload.file_id.as_str(),

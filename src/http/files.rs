@@ -63,8 +63,7 @@ fn from_raw(api: &Api, query: PostQuery, headers: &HeaderMap, mime: &str, body: 
     let file_name =
         query.file_name.ok_or_else(|| Refusal::invalid("a raw body needs its name in the query: ?fileName=…"))?;
     let content_type = query.content_type.or_else(|| (!mime.is_empty()).then(|| mime.to_owned()));
-    let wanted =
-        wanted(query.file_id.as_deref(), file_name, content_type, query.checksum.as_deref(), BTreeMap::new())?;
+    let wanted = wanted(query.file_id.as_deref(), file_name, content_type, query.checksum.as_deref(), BTreeMap::new())?;
     let body_stream = body::incoming(body, api.limits.body_idle_timeout);
     Ok(Small { wanted, bytes: body::content_length(headers), body: body_stream })
 }
@@ -170,8 +169,18 @@ fn header_value(text: &str) -> Result<HeaderValue, Refusal> {
 
 /// RFC 8187: everything but its attr-char is percent-encoded.
 const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'!').remove(b'#').remove(b'$').remove(b'&').remove(b'+').remove(b'-').remove(b'.')
-    .remove(b'^').remove(b'_').remove(b'`').remove(b'|').remove(b'~');
+    .remove(b'!')
+    .remove(b'#')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'^')
+    .remove(b'_')
+    .remove(b'`')
+    .remove(b'|')
+    .remove(b'~');
 
 /// RFC 6266: a plain name for old clients, the true one for all others.
 pub fn attachment(file_name: &str) -> String {

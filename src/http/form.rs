@@ -78,10 +78,14 @@ async fn read_parts(mut form: Form, buffers: &FormBuffers, enough: Enough) -> Re
             let text = form.text(&part.name, FIELD_BYTES_MAX).await?;
             fields.insert(part.name, text);
             if fields.len() > FIELDS_MAX {
-                return Err(Interrupted::Malformed(Refusal::invalid(format!("a form has at most {FIELDS_MAX} fields"))));
+                return Err(Interrupted::Malformed(Refusal::invalid(format!(
+                    "a form has at most {FIELDS_MAX} fields"
+                ))));
             }
         } else if held.is_some() {
-            return Err(Interrupted::Malformed(Refusal::invalid("a form has one file: send each chunk in a form of its own")));
+            return Err(Interrupted::Malformed(Refusal::invalid(
+                "a form has one file: send each chunk in a form of its own",
+            )));
         } else if enough(&fields) {
             let bytes = form.bytes_if_last();
             return Ok(FileForm {

@@ -71,7 +71,12 @@ impl Health {
         checks
     }
 
-    async fn check(&self, name: &'static str, kind: &'static str, question: impl Future<Output = Result<(), String>>) -> Check {
+    async fn check(
+        &self,
+        name: &'static str,
+        kind: &'static str,
+        question: impl Future<Output = Result<(), String>>,
+    ) -> Check {
         let began = self.engine.clock().monotonic();
         let answer = tokio::time::timeout(CHECK_TIMEOUT, question).await;
         let reason = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs()))).err();

@@ -52,7 +52,14 @@ pub struct Api {
 
 impl Api {
     /// Everything the public listener needs.
-    pub fn new(engine: Engine, access: Access, limits: &LimitsConfig, cors: &CorsConfig, health: Health, port: u16) -> Self {
+    pub fn new(
+        engine: Engine,
+        access: Access,
+        limits: &LimitsConfig,
+        cors: &CorsConfig,
+        health: Health,
+        port: u16,
+    ) -> Self {
         Self {
             engine,
             access: Arc::new(access),

@@ -22,7 +22,8 @@ const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// The boundary of a multipart/form-data Content-Type.
 pub fn boundary(content_type: &str) -> Result<String, Refusal> {
-    let wrong = || Refusal::invalid("send the form as multipart/form-data with a boundary: let FormData set Content-Type");
+    let wrong =
+        || Refusal::invalid("send the form as multipart/form-data with a boundary: let FormData set Content-Type");
     let (mime, parameters) = content_type.split_once(';').ok_or_else(wrong)?;
     if !mime.trim().eq_ignore_ascii_case("multipart/form-data") {
         return Err(wrong());

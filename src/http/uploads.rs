@@ -58,11 +58,7 @@ impl CreateBody {
             checksum: self.checksum.map(|c| Checksum::parse(&c.algorithm, &c.value)).transpose()?,
             auto_complete: self.auto_complete,
             restart: self.restart,
-            cut: Cut::Declared {
-                total_bytes: self.file_size,
-                chunk_bytes: self.chunk_size,
-                count: self.total_chunks,
-            },
+            cut: Cut::Declared { total_bytes: self.file_size, chunk_bytes: self.chunk_size, count: self.total_chunks },
         })
     }
 }
@@ -83,7 +79,11 @@ pub async fn get(State(api): State<Api>, caller: Caller, FileIdPath(file_id): Fi
 }
 
 /// `DELETE /uploads/{fileId}`
-pub async fn abort(State(api): State<Api>, caller: Caller, FileIdPath(file_id): FileIdPath) -> Result<StatusCode, Problem> {
+pub async fn abort(
+    State(api): State<Api>,
+    caller: Caller,
+    FileIdPath(file_id): FileIdPath,
+) -> Result<StatusCode, Problem> {
     api.engine.abort(&caller.owner, &file_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,13 @@
-//! The integration tests: one binary.
+//! The integration tests, in one binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops here")]
-
+mod emulator;
+mod forms;
+mod harness;
 mod ledger;
+mod load;
 mod oss_sdks;
+mod oss_store;
 mod postgres;
+mod promise;
+mod refusals;
+mod upload;

@@ -3,16 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
 
-use chunkgate::clock::SystemClock;
-use chunkgate::emulator::{Emulator, EmulatorConfig};
-use chunkgate::serve::{ServeLimits, serve};
-use chunkgate::units::Secret;
-use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
+
+use crate::emulator::RunningEmulator;
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/oss");
 
@@ -38,27 +33,11 @@ async fn the_sdk_v2_with_v4_signatures_takes_the_emulator_for_oss() {
 
 async fn check(sdk: &str, signature: &str) {
     let python = python().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let listen = listener.local_addr().expect("an address");
-    let config = EmulatorConfig {
-        listen,
-        bucket: "bkt".to_owned(),
-        access_key_id: "ak".to_owned(),
-        access_key_secret: Secret::new("sk"),
-        region: "cn-hangzhou".to_owned(),
-        data_dir: folder.path().to_owned(),
-    };
-    let emulator = Emulator::open(config, Arc::new(SystemClock::new())).expect("the emulator opens");
-    let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, emulator.router(), ServeLimits::default(), stop.clone()));
-
+    let running = RunningEmulator::start().await;
     let mut command = Command::new(python);
     command.arg(Path::new(SCRIPTS).join("check.py")).args(["--sdk", sdk, "--signature", signature]);
-    let output = run(command.args(["--endpoint", &format!("http://{listen}")])).await;
-
-    stop.cancel();
-    server.await.expect("the emulator stops");
+    let output = run(command.args(["--endpoint", &running.endpoint()])).await;
+    running.stop().await;
     assert!(output.status.success(), "{}", text(&output));
     println!("{}", text(&output));
 }

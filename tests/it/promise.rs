@@ -37,20 +37,16 @@ async fn kills(on: On, times: usize) {
             lots ^= lots << 13;
             lots ^= lots >> 7;
             lots ^= lots << 17;
-            let fuse = Duration::from_micros(1_000 + lots % 40_000);
-            let burning = killed < times;
+            let fuse = Duration::from_micros(5_000 + lots % 120_000);
             let sending = send(&gateway, &file_id, &bytes, &missing, CHUNK);
-            if burning {
-                tokio::pin!(sending);
-                tokio::select! {
-                    done = &mut sending => acknowledged.extend(done),
-                    () = tokio::time::sleep(fuse) => {
-                        kill(&gateway);
-                        acknowledged.extend(sending.await);
-                        killed += 1;
-                        gateway.crash_and_restart().await;
-                    }
-                }
+            let burning = async {
+                tokio::time::sleep(fuse).await;
+                kill(&gateway);
+            };
+            if killed < times {
+                acknowledged.extend(tokio::join!(sending, burning).0);
+                killed += 1;
+                gateway.crash_and_restart().await;
             } else {
                 acknowledged.extend(sending.await);
             }
@@ -69,7 +65,10 @@ async fn kills(on: On, times: usize) {
         ids.extend(of_file);
     }
     assert_eq!(ids.len(), round);
-    println!("{on:?}: {killed} kills, {acknowledged_all} chunks acknowledged, 0 lost, {resent} sent again though acknowledged, {objects} objects, 0 wrong, {} webhook ids", ids.len());
+    println!(
+        "{on:?}: {killed} kills, {acknowledged_all} chunks acknowledged, 0 lost, {resent} sent again though acknowledged, {objects} objects, 0 wrong, {} webhook ids",
+        ids.len()
+    );
     assert_eq!(resent, 0);
 }
 
@@ -132,7 +131,8 @@ async fn last_two_at_once(on: On, times: usize) {
         tasks.spawn(async move {
             let file_id = format!("two-{n}");
             gateway.create(&file_id, bytes.len(), CHUNK).await;
-            let (a, b) = tokio::join!(gateway.put(&file_id, 0, &bytes[..CHUNK]), gateway.put(&file_id, 1, &bytes[CHUNK..]));
+            let (a, b) =
+                tokio::join!(gateway.put(&file_id, 0, &bytes[..CHUNK]), gateway.put(&file_id, 1, &bytes[CHUNK..]));
             assert_eq!((a.status.as_u16(), b.status.as_u16()), (200, 200), "{a:?} {b:?}");
             // No sweeper runs: the merge was started by one of the two.
             gateway.until(&file_id, "completed").await;
@@ -203,7 +203,8 @@ async fn bad_bodies_leave_no_trace() {
         }
         // Chunked coding: the length shows only at the end.
         for (length, code) in [(MIB - 1, "body_too_short"), (MIB + 1, "body_too_long")] {
-            let frames = content(length, 15).chunks(50_000).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect::<Vec<_>>();
+            let frames =
+                content(length, 15).chunks(50_000).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect::<Vec<_>>();
             let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
             let sent = gateway.request(reqwest::Method::PUT, "/chunks/bad/0").body(body).send().await;
             crate::harness::Answer::of(sent).await.is_refused(400, code);
@@ -242,7 +243,8 @@ async fn webhooks_are_delivered_in_the_end() {
         assert!(all.len() >= 4, "{}", all.len());
         assert!(all.iter().all(|attempt| attempt.id == hook.id && attempt.text == hook.text));
         let header = |name: &str| hook.headers[name].to_str().expect("text").to_owned();
-        let key = chunkgate::notify::sign::SigningKey::parse(&chunkgate::units::Secret::new(crate::harness::WEBHOOK_SECRET));
+        let key =
+            chunkgate::notify::sign::SigningKey::parse(&chunkgate::units::Secret::new(crate::harness::WEBHOOK_SECRET));
         let timestamp = header("webhook-timestamp").parse().expect("seconds");
         assert_eq!(header("webhook-signature"), key.expect("a key").sign(&hook.id, timestamp, &hook.text));
     }

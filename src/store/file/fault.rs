@@ -55,6 +55,13 @@ pub(super) fn on<E: Into<io::Error>>(operation: &'static str, what: &'static str
     move |error| failed(operation, what, &error.into())
 }
 
+/// For `map_err` where what is not there means that the upload is not.
+pub(super) fn on_upload(operation: &'static str, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| {
+        if error.kind() == io::ErrorKind::NotFound { StoreError::NoSuchUpload } else { failed(operation, what, &error) }
+    }
+}
+
 /// Something of ours stands in the way for a moment.
 pub(super) fn busy(operation: &'static str, code: &str, message: &str) -> StoreError {
     StoreError::Unavailable(Fault { operation, code: code.to_owned(), message: message.to_owned(), ..Fault::default() })

@@ -33,6 +33,12 @@ impl Folder {
         Ok(Self(openat(&self.0, name, flags, Mode::empty())?))
     }
 
+    /// A new folder in this one; its name is not durable yet.
+    pub(super) fn create_child(&self, name: &str) -> io::Result<Self> {
+        mkdirat(&self.0, name, FOLDER_MODE)?;
+        self.child(name)
+    }
+
     /// A folder in this one, made durably if it is not there.
     pub(super) fn make_child(&self, name: &str) -> io::Result<Self> {
         match self.child(name) {

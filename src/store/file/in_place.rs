@@ -12,12 +12,12 @@ use rustix::io::Errno;
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, Part, PartNumber};
-use crate::store::file::fault::{self, on};
+use crate::store::file::fault::{self, on, on_upload};
 use crate::store::file::folder::Folder;
 use crate::store::file::intake::{Sink, write_at};
-use crate::store::file::layout::{self, DATA, InPlace};
+use crate::store::file::layout::{self, DATA, InPlace, RECORD_BYTES};
 use crate::store::file::object;
-use crate::store::file::record::{Boot, RECORD_BYTES, Record};
+use crate::store::file::record::{Boot, Record};
 use crate::store::file::session::{Session, Writer, completing};
 use crate::store::{StoreError, StoredObject, StoredPart};
 
@@ -142,10 +142,7 @@ impl Sink for PartSink {
 fn open(uploads: &Folder, session: &Session, write: bool, operation: &'static str) -> Result<File, StoreError> {
     let folder = uploads.child(&session.name);
     let file = folder.and_then(|folder| if write { folder.open_to_write(DATA) } else { folder.open(DATA) });
-    file.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => StoreError::NoSuchUpload,
-        _ => fault::failed(operation, WHAT, &error),
-    })
+    file.map_err(on_upload(operation, WHAT))
 }
 
 /// All parts that are there.

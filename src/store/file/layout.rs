@@ -12,7 +12,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Crc64, ObjectKey, PartNumber, Plan, SessionId};
-use crate::store::file::record::RECORD_BYTES;
 
 /// Our own folder in the store's; no key begins with it.
 pub(super) const OWN: &str = ".chunkgate";
@@ -60,6 +59,8 @@ pub(super) struct InPlace {
     plan: Plan,
 }
 
+/// Bytes of a part's record: none straddles a disk's sector.
+pub(super) const RECORD_BYTES: usize = 64;
 /// The records begin on a page of their own, so that writing one never touches data.
 const PAGE_BYTES: u64 = 4096;
 

@@ -101,10 +101,7 @@ fn make(dir: &Path) -> io::Result<Folder> {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             make(parent)?;
         }
-        std::fs::create_dir(dir).or_else(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Ok(()),
-            _ => Err(error),
-        })?;
+        std::fs::create_dir(dir).or_else(|error| if dir.is_dir() { Ok(()) } else { Err(error) })?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
         Folder::at(parent.unwrap_or(Path::new(".")))?.sync()?;
     }

@@ -9,10 +9,7 @@
 
 use crate::clock::Clock;
 use crate::domain::{Crc64, Part, PartNumber};
-use crate::store::file::layout;
-
-/// Bytes of a record: no record straddles a disk's sector.
-pub(super) const RECORD_BYTES: usize = 64;
+use crate::store::file::layout::{self, RECORD_BYTES};
 
 const MAGIC: [u8; 8] = *b"cgpart01";
 

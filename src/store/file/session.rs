@@ -55,7 +55,7 @@ impl Session {
 
     /// The right to write for a moment: as long as it is held, the upload is
     /// neither joined nor dropped. Never held while a body is waited for.
-    pub(super) fn write(&self, operation: &'static str) -> Result<impl Drop + use<'_>, StoreError> {
+    pub(super) fn write(&self, operation: &'static str) -> Result<Writing<'_>, StoreError> {
         let phase = self.phase.read().unwrap_or_else(PoisonError::into_inner);
         match *phase {
             Phase::Open => Ok(Writing(phase)),
@@ -94,12 +94,8 @@ impl Session {
     }
 }
 
-/// Read access to the phase, of which only the end matters.
-struct Writing<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, Phase>);
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {}
-}
+/// While it lives, the upload is neither joined nor dropped.
+pub(super) struct Writing<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, Phase>);
 
 /// The upload is being joined or dropped; open again if that comes to nothing.
 pub(super) struct Closing<'a> {

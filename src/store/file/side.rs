@@ -13,12 +13,12 @@ use rustix::io::Errno;
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, Part, PartNumber};
-use crate::store::file::fault::{self, on};
+use crate::store::file::fault::{on, on_upload};
 use crate::store::file::folder::{Folder, Unfinished, Workshop};
 use crate::store::file::intake::{Sink, write_at};
-use crate::store::file::layout::{part_name, part_of_name};
+use crate::store::file::layout::{RECORD_BYTES, part_name, part_of_name};
 use crate::store::file::object;
-use crate::store::file::record::{Boot, RECORD_BYTES, Record};
+use crate::store::file::record::{Boot, Record};
 use crate::store::file::session::Session;
 use crate::store::{StoreError, StoredObject, StoredPart};
 
@@ -81,10 +81,7 @@ impl Sink for PartSink {
 }
 
 fn folder_of(uploads: &Folder, session: &Session, operation: &'static str) -> Result<Folder, StoreError> {
-    uploads.child(&session.name).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => StoreError::NoSuchUpload,
-        _ => fault::failed(operation, "the upload's folder", &error),
-    })
+    uploads.child(&session.name).map_err(on_upload(operation, "the upload's folder"))
 }
 
 /// All parts that are there.

@@ -1,9 +1,10 @@
 //! Aliyun OSS.
 //!
-//! `sign`, `endpoint`, `xml` and `answer` decide and are pure; `request` sends
-//! what they made, `store` says each call of the trait in OSS's words.
+//! `sign`, `endpoint`, `xml`, `request` and `answer` decide and are pure;
+//! `client` sends, `store` says each call of the trait in OSS's words.
 
 pub mod answer;
+pub mod client;
 pub mod config;
 pub mod endpoint;
 pub mod request;

@@ -14,10 +14,12 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, SessionId};
 use crate::store::oss::answer::{Answer, object};
+use crate::store::oss::client::{Client, Credentials};
 use crate::store::oss::endpoint::{self, Endpoint};
-use crate::store::oss::request::{Call, Client, Credentials, unreachable_store};
+use crate::store::oss::request::{Call, unreachable_store};
 use crate::store::oss::sign::Query;
 use crate::store::oss::{OssConfig, SignatureVersion, xml};
+use crate::store::parts::gapless;
 use crate::store::{
     Begin, Body, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
     StoredObject, StoredPart, Target,
@@ -189,8 +191,10 @@ impl Store for OssStore {
         }
     }
 
-    /// OSS says neither size nor type here: the size is the parts' sum.
+    /// OSS itself would join over gaps, so it is not asked to. It says neither
+    /// size nor type here: the size is the parts' sum.
     async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+        gapless(parts)?;
         let mut call = Call::new("CompleteMultipartUpload", Method::POST, Some(target.key.as_str()))
             .query("uploadId", target.session.as_str())
             .header(CONTENT_TYPE.as_str(), "application/xml")?;
@@ -334,3 +338,6 @@ fn read_through(
         }
     }))
 }
+
+#[cfg(test)]
+mod tests;

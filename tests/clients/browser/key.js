@@ -1,0 +1,32 @@
+// The page at a gateway with `auth.mode = "keys"`. The key is the second
+// argument: node key.js http://127.0.0.1:8080 ck_…
+
+import { check, randomFile, run, sha256 } from './browser.js';
+import { readFile } from 'node:fs/promises';
+
+await run(async ({ page, url, folder }) => {
+  const key = process.argv[3];
+  const file = await randomFile(folder, 'guarded.bin', 20_000_000);
+  await page.goto(url);
+  await page.setInputFiles('#files', file.path);
+  await page.waitForSelector('#key-form:not([hidden])');
+  check('refused for want of a key, the page asks for one', true);
+  check('and says what the server said', (await page.textContent('.row .problem')).includes('unauthorized'));
+
+  await page.fill('#key', 'ck_wrong');
+  await page.click('#key-form button');
+  await page.waitForSelector('#key-form:not([hidden])');
+  check('a wrong one is refused, and asked for again', true);
+
+  await page.fill('#key', key);
+  await page.click('#key-form button');
+  await page.waitForSelector('.row[data-state=completed]');
+  check('with the right one the upload goes on by itself', true);
+  const kept = await page.evaluate(() => [sessionStorage.getItem('chunkgate.key'), localStorage.length, document.cookie]);
+  check('the key is kept in this tab and nowhere else', kept[0] === key && kept[1] === 0 && kept[2] === '', kept);
+
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click('[data-action=download]')]);
+  const bytes = await readFile(await download.path());
+  check('the download carries the key, and has the bytes', sha256(bytes) === file.sha256);
+  check('under its name', download.suggestedFilename() === 'guarded.bin', download.suggestedFilename());
+});

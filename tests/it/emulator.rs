@@ -1,0 +1,52 @@
+//! Starts the OSS emulator on a port of its own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chunkgate::clock::SystemClock;
+use chunkgate::emulator::{Emulator, EmulatorConfig};
+use chunkgate::serve::serve;
+use chunkgate::units::Secret;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A running emulator of the bucket `bkt` in `cn-hangzhou`, for the access
+/// key `ak` with the secret `sk`, in a folder of its own.
+pub(crate) struct RunningEmulator {
+    pub(crate) emulator: Emulator,
+    listen: SocketAddr,
+    stop: CancellationToken,
+    server: JoinHandle<bool>,
+    _folder: tempfile::TempDir,
+}
+
+impl RunningEmulator {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listen = listener.local_addr().expect("an address");
+        let config = EmulatorConfig {
+            listen,
+            bucket: "bkt".to_owned(),
+            access_key_id: "ak".to_owned(),
+            access_key_secret: Secret::new("sk"),
+            region: "cn-hangzhou".to_owned(),
+            data_dir: folder.path().to_owned(),
+        };
+        let emulator = Emulator::open(config, Arc::new(SystemClock::new())).expect("the emulator opens");
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, emulator.router(), Emulator::serve_limits(), stop.clone()));
+        Self { emulator, listen, stop, server, _folder: folder }
+    }
+
+    /// `http://127.0.0.1:1234`
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.server.await.expect("the emulator stops");
+    }
+}

@@ -1,0 +1,87 @@
+//! Many at once, and very slowly: what a gateway may cost, and what it must
+//! not mistake for a fault.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{Answer, Gateway, MIB, On, content};
+
+/// Peak resident memory of a process so far, in bytes.
+fn peak_bytes(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    kib * 1024
+}
+
+/// 64 chunks at once, each of its own upload; the gateway's peak memory.
+async fn sixty_four(on: On, chunk: usize) -> usize {
+    let gateway = Arc::new(Gateway::start(on).await);
+    let bytes = Bytes::from(content(chunk, 30));
+    for n in 0..64 {
+        gateway.create(&format!("m{n}"), chunk, chunk).await;
+    }
+    let began = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let (gateway, bytes) = (gateway.clone(), bytes.clone());
+        tasks.spawn(async move {
+            let frames = (0..bytes.len()).step_by(256 << 10).map(move |at| {
+                Ok::<_, std::io::Error>(bytes.slice(at..bytes.len().min(at + (256 << 10))))
+            });
+            let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
+            let put = gateway.request(Method::PUT, &format!("/chunks/m{n}/0")).header("content-length", chunk);
+            Answer::of(put.body(body).timeout(Duration::from_secs(300)).send().await).await
+        });
+    }
+    for answer in tasks.join_all().await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let peak = peak_bytes(gateway.pid());
+    let rate = 64 * chunk / MIB * 1000 / began.elapsed().as_millis().max(1) as usize;
+    println!("{on:?}: 64 chunks of {} MiB in flight: peak {} MiB resident, {rate} MiB/s", chunk / MIB, peak / MIB);
+    peak
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_does_not_grow_with_chunks() {
+    let peak = sixty_four(On::OssAndPostgres, 8 * MIB).await;
+    assert!(peak < 64 * MIB, "{} MiB", peak / MIB);
+    let peak = sixty_four(On::OssAndPostgres, 64 * MIB).await;
+    assert!(peak < 64 * MIB, "{} MiB", peak / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_does_not_grow_on_the_local_folder() {
+    let peak = sixty_four(On::FileAndSqlite, 8 * MIB).await;
+    assert!(peak < 128 * MIB, "{} MiB", peak / MIB);
+}
+
+/// 1 Mbit/s for more than a minute, where every deadline of the store is two
+/// seconds: a slow client is not a slow store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_one_megabit_is_not_a_fault() {
+    let deadlines = [("STORE__IDLE_TIMEOUT", "2s"), ("STORE__FIRST_BYTE_TIMEOUT", "2s"), ("STORE__CONNECT_TIMEOUT", "2s")];
+    let gateway = Gateway::start_with(On::OssAndPostgres, &deadlines).await;
+    let bytes = content(8 * MIB, 31);
+    gateway.create("slow", bytes.len(), 8 * MIB).await;
+    let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+    let head = format!("PUT /chunks/slow/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", gateway.address, bytes.len());
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    let began = Instant::now();
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    for piece in bytes.chunks(12_500) {
+        pace.tick().await;
+        socket.write_all(piece).await.expect("sent");
+    }
+    let mut answer = vec![0; 4096];
+    let read = socket.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"complete\":true"), "{answer}");
+    println!("8 MiB at 1 Mbit/s took {:?} and was taken", began.elapsed());
+}
