@@ -1,5 +1,8 @@
 //! The integration tests, in one binary.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod browser;
 mod emulator;
 mod forms;
 mod harness;

@@ -1,7 +1,7 @@
 // What the page says, in English and Chinese, and how it writes numbers.
 
 const ENGLISH = {
-  tagline: 'Uploads that survive the network. Pause, reload, come back: only what is missing is sent.',
+  tagline: 'Uploads that survive the network: only what is missing is ever sent.',
   keyLabel: 'This gateway asks for a key',
   keyUse: 'Use it',
   keyHint: 'Kept in this tab until it is closed, and sent only to this gateway.',
@@ -38,7 +38,7 @@ const ENGLISH = {
 };
 
 const CHINESE = {
-  tagline: '不怕断网的上传：暂停、刷新、改天再来，都只补传缺少的部分。',
+  tagline: '不怕断网的上传：永远只补传缺少的部分。',
   keyLabel: '此网关需要密钥',
   keyUse: '使用',
   keyHint: '只保存在当前标签页中，关闭即清除，并且只发送给此网关。',

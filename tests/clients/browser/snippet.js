@@ -3,7 +3,20 @@
 // /upload-chunk, all started in one loop. Without a fileId the gateway says
 // which line is missing; with that line the file arrives.
 
+import { readFile } from 'node:fs/promises';
 import { check, downloaded, randomFile, run } from './browser.js';
+
+/** The README's own snippets: the one whose text has this in it, as an expression for the page. */
+async function fromReadme(mark, fileId) {
+  const readme = await readFile(new URL('../../../README.md', import.meta.url), 'utf8');
+  const code = [...readme.matchAll(/```js\n([^]*?)```/g)].map((match) => match[1]).find((text) => text.includes(mark));
+  const given = "const file = document.querySelector('#files').files[0];";
+  const size = 'const chunkSize = 5 * 1024 * 1024, totalChunks = Math.ceil(file.size / chunkSize);';
+  const id = `const fileId = '${fileId}';`;
+  return mark === '/upload-chunk'
+    ? `(async () => { ${given} ${size} ${code.replace(/const fileId = .*/, id)} })()`
+    : `(async () => { ${given} ${id} ${code} })()`;
+}
 
 /** Runs in the page. `fileId` null is the snippet as it is found in the wild. */
 async function uploadInSlices(fileId) {
@@ -49,4 +62,10 @@ await run(async ({ page, url, folder }) => {
 
   const again = await page.evaluate(uploadInSlices, fileId);
   check('sent once more, every slice is acknowledged as before', again.every((a) => a.status === 200 && a.body.complete), again);
+
+  for (const mark of ['/upload-chunk', "method: 'PUT'"]) {
+    const id = `readme-${mark.length}-${Date.now()}`;
+    await page.evaluate(await fromReadme(mark, id));
+    check(`the README's snippet with ${mark} uploads the file`, (await downloaded(url, id)) === file.sha256);
+  }
 });

@@ -1,0 +1,72 @@
+//! Headless Chromium against a real gateway: the stories in
+//! `tests/clients/browser`, each with the gateway it needs.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::harness::{Gateway, On};
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/browser");
+
+/// One browser at a time: each is as many processes as this machine has cores.
+static BROWSER: Mutex<()> = Mutex::const_new(());
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tutorials_snippet_is_told_its_missing_line_and_then_works() {
+    for on in On::BOTH {
+        run("snippet.js", on, &[], &[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_sends_only_what_is_missing_after_a_reload() {
+    let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    run("page.js", On::FileAndSqlite, &[], &[&shots.display().to_string()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_in_mid_body_have_a_status() {
+    let small = [("LIMITS__MAX_CONCURRENT_CHUNKS", "1"), ("LIMITS__QUEUE_WAIT", "1s")];
+    run("refusals.js", On::FileAndSqlite, &small, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_gets_through_trouble() {
+    run("trouble.js", On::FileAndSqlite, &[], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_asks_for_a_key_where_one_is_needed() {
+    let keys = [("AUTH__MODE", "keys"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
+    run("key.js", On::FileAndSqlite, &keys, &["ck_0123456789abcdef"]).await;
+}
+
+async fn run(script: &str, on: On, settings: &[(&str, &str)], arguments: &[&str]) {
+    let folder = installed().await;
+    let _turn = BROWSER.lock().await;
+    let gateway = Gateway::start_with(on, settings).await;
+    let mut command = Command::new("node");
+    command.arg(script).arg(gateway.url("")).args(arguments).current_dir(folder);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("node runs");
+    let (said, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{script} on {on:?}\n{said}");
+    assert!(output.status.success(), "{script} on {on:?}\n{said}{complaints}\n{}", gateway.log());
+}
+
+/// The scripts' folder, with what `package-lock.json` names.
+async fn installed() -> &'static Path {
+    static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
+    let install = || async {
+        let folder = PathBuf::from(SCRIPTS);
+        if !folder.join("node_modules/playwright-core").is_dir() {
+            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).output().await;
+            let npm = npm.expect("npm runs: these tests need node 20, npm and Chromium (apt-get install chromium npm)");
+            assert!(npm.status.success(), "npm ci: {}", String::from_utf8_lossy(&npm.stderr));
+        }
+        folder
+    };
+    FOLDER.get_or_init(install).await
+}
