@@ -1,7 +1,5 @@
 //! The integration tests, in one binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-
 mod browser;
 mod emulator;
 mod forms;
