@@ -2,6 +2,7 @@
 //! clock, no database and no HTTP. Everything here decides; the layers above
 //! carry out.
 
+pub mod bounds;
 pub mod checksum;
 pub mod event;
 pub mod ids;
@@ -16,9 +17,10 @@ pub mod upload;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::PartBounds;
 pub use checksum::{Checksum, ChecksumAlgorithm, Crc64};
 pub use ids::{EventId, FileId, LeaseToken, ObjectKey, Owner, PartNumber, SessionId, UploadId};
-pub use plan::{Geometry, Learning, PartBounds, Plan};
+pub use plan::{Geometry, Learning, Plan};
 pub use refusal::Refusal;
 pub use time::Timestamp;
 pub use upload::{Chunk, Failure, File, Lease, Object, Part, Progress, State, Status, Upload};

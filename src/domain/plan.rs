@@ -1,25 +1,8 @@
 //! How a file is cut into chunks: declared at creation, or learnt from the
 //! first chunks that are recorded.
 
+use crate::domain::bounds::PartBounds;
 use crate::domain::refusal::Refusal;
-
-/// What a store can hold, as numbers. Each chunk is one part, so these bound chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartBounds {
-    /// The smallest part, in bytes; the last one of an upload is exempt.
-    pub part_bytes_min: u64,
-    /// The largest part, in bytes.
-    pub part_bytes_max: u64,
-    /// How many parts one object may have.
-    pub parts_max: u32,
-}
-
-impl PartBounds {
-    /// The largest object these parts can make, in bytes.
-    pub const fn object_bytes_max(&self) -> u64 {
-        self.part_bytes_max.saturating_mul(self.parts_max as u64)
-    }
-}
 
 /// A file of `total_bytes` in `count` chunks of `chunk_bytes` each, but for the
 /// last, which holds what is left: `0 < last < 2 × chunk_bytes`, for clients

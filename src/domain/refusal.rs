@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::domain::plan::PartBounds;
+use crate::domain::bounds::PartBounds;
 
 /// Why a request was refused. What the fields say goes to the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::bounds::PartBounds;
 use crate::domain::checksum::{Checksum, Crc64};
 use crate::domain::ids::PartNumber;
 use crate::domain::join;
-use crate::domain::plan::{Geometry, Lesson, PartBounds};
+use crate::domain::plan::{Geometry, Lesson};
 use crate::domain::refusal::Refusal;
 use crate::domain::upload::{Chunk, Failure, Part, Progress, State, Upload};
 

@@ -6,7 +6,7 @@ use crate::domain::{Checksum, FileId, Geometry, ObjectKey, Owner, State, Status,
 use crate::ledger::db::{Conn, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
-use crate::ledger::{End, Ledger, size, states, uploads};
+use crate::ledger::{End, Ledger, size, states, uploads, written};
 
 /// An upload that does not exist yet.
 #[derive(Clone, Debug)]
@@ -197,7 +197,7 @@ pub(super) fn columns(new: &NewUpload) -> Vec<Value> {
         new.file_id.as_str().into(),
         new.file_name.as_str().into(),
         new.content_type.clone().into(),
-        metadata_json(&new.metadata).into(),
+        written::metadata_json(&new.metadata).into(),
         new.geometry.count().into(),
         new.geometry.chunk_bytes().map(size).into(),
         new.geometry.last_bytes().map(size).into(),
@@ -206,10 +206,6 @@ pub(super) fn columns(new: &NewUpload) -> Vec<Value> {
         new.auto_complete.into(),
         new.key.as_str().into(),
     ]
-}
-
-pub(super) fn metadata_json(metadata: &BTreeMap<String, String>) -> String {
-    serde_json::json!(metadata).to_string()
 }
 
 /// The upload that was just inserted.

@@ -5,7 +5,7 @@ use crate::ledger::create::{self, NewUpload, contended, is_over, retire};
 use crate::ledger::db::{Conn, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
-use crate::ledger::{End, Ledger, rows, size, uploads};
+use crate::ledger::{End, Ledger, rows, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ async fn create(
             Some(_) | None => Ok(End::Rollback(None)),
         };
     }
-    insert(conn, file).await?;
+    written::insert_file(conn, file).await?;
     outbox::announce(conn, events).await?;
     Ok(End::Commit(Some(FileCreation::Created)))
 }
@@ -83,27 +83,4 @@ async fn insert_completed(conn: &mut Conn, new: &NewUpload, file: &File) -> Resu
         Value::from(file.object.crc64.0.cast_signed()),
     ];
     conn.swapped(sql(text).bind_all(create::columns(new)).bind_all(rest)).await
-}
-
-/// The row of a file that is there now.
-pub(super) async fn insert(conn: &mut Conn, file: &File) -> Result<(), LedgerError> {
-    let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
-                crc64, completed_at, declared, verified) \
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-    let row = vec![
-        Value::from(file.id.0),
-        Value::from(file.owner.as_str()),
-        Value::from(file.file_id.as_str()),
-        Value::from(file.file_name.as_str()),
-        Value::from(file.content_type.clone()),
-        Value::from(create::metadata_json(&file.metadata)),
-        Value::from(file.key.as_str()),
-        Value::from(file.object.etag.as_str()),
-        Value::from(size(file.object.bytes)),
-        Value::from(file.object.crc64.0.cast_signed()),
-        Value::from(file.object.completed_at.millis()),
-        Value::from(file.declared.map(|(checksum, _)| checksum.tagged())),
-        Value::from(file.declared.is_some_and(|(_, verified)| verified)),
-    ];
-    conn.execute(sql(text).bind_all(row)).await.map(|_| ())
 }

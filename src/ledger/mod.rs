@@ -28,6 +28,7 @@ mod states;
 mod sweeping;
 mod uploads;
 mod writer;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

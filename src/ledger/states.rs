@@ -6,7 +6,7 @@ use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::rows::Reader;
-use crate::ledger::{End, Ledger, files, size};
+use crate::ledger::{End, Ledger, size, written};
 
 impl Ledger {
     /// uploading → completing. None when it is not uploading.
@@ -92,7 +92,7 @@ impl Ledger {
                 let Some(owner) = complete(conn, id, lease, &file, now).await? else {
                     return Ok(End::Rollback(false));
                 };
-                files::insert(conn, &file).await?;
+                written::insert_file(conn, &file).await?;
                 outbox::announce(conn, &events).await?;
                 release(conn, &owner).await?;
                 Ok(End::Commit(true))

@@ -1,12 +1,15 @@
 //! `store.*`
 
+pub mod oss;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::oss::OssConfig;
 use crate::units;
+
+pub use oss::OssConfig;
 
 /// Which store, and how patiently it is spoken to.
 #[derive(Clone, Debug, Deserialize, Serialize)]

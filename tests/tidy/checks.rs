@@ -58,10 +58,10 @@ type Graph = BTreeMap<Path, BTreeSet<Path>>;
 pub(crate) fn circles(modules: &Modules) -> Vec<String> {
     let mut files = Graph::new();
     let mut neighbours = Graph::new();
-    for (from, to) in modules.edges() {
+    // A folder's mod.rs puts together what lies in it, which builds on its types.
+    for (from, to) in modules.edges().filter(|(from, to)| !to.starts_with(from)) {
         files.entry(from.clone()).or_default().insert(to.clone());
         let common = from.iter().zip(to).take_while(|(a, b)| a == b).count();
-        // A folder's own mod.rs is above what lies in it.
         if from.len() > common && to.len() > common {
             neighbours.entry(from[..=common].to_vec()).or_default().insert(to[..=common].to_vec());
         }

@@ -147,8 +147,9 @@ fn circles_are_found_between_files_and_between_folders() {
     let pair =
         [("src/a/mod.rs", "mod b; mod c;"), ("src/a/b.rs", "use super::c::C;"), ("src/a/c.rs", "use super::b::B;")];
     assert_eq!(found(&pair).len(), 1);
+    // A folder's mod.rs may put together what builds on its types.
     let parent = [("src/a/mod.rs", "mod b; pub struct A; fn f() { b::g() }"), ("src/a/b.rs", "use super::A;")];
-    assert_eq!(found(&parent).len(), 1);
+    none(&found(&parent));
     // Neither file of either folder is in a circle; the folders are.
     let folders = [
         ("src/a/x.rs", "use crate::b::x;"),

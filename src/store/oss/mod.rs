@@ -5,12 +5,12 @@
 
 pub mod answer;
 pub mod client;
-pub mod config;
 pub mod endpoint;
 pub mod request;
 pub mod sign;
 pub mod store;
 pub mod xml;
 
-pub use config::{OssConfig, SignatureVersion};
 pub use store::OssStore;
+
+pub use crate::store::config::oss::{OssConfig, SignatureVersion};
