@@ -6,6 +6,7 @@ mod forms;
 mod harness;
 mod ledger;
 mod load;
+mod openapi;
 mod oss_sdks;
 mod oss_store;
 mod postgres;
