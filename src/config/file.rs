@@ -7,33 +7,11 @@ use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::node::{Entry, Malformed, Node};
 use super::yaml;
 use super::{Origin, Problem, Raw, Setting};
 
 const NAMES: [&str; 4] = ["chunkgate.toml", "chunkgate.yaml", "chunkgate.yml", "chunkgate.json"];
-
-/// What a name in a file stands for.
-#[derive(Debug)]
-pub(super) enum Node {
-    /// More names.
-    Table(Vec<Entry>),
-    /// A value.
-    Leaf(Raw),
-    /// Written, but as good as not.
-    Nothing,
-}
-
-/// A name in a file.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    /// From 1, where the format tells.
-    pub(super) line: Option<usize>,
-    pub(super) node: Node,
-}
-
-/// A file that cannot be understood: where, and why.
-pub(super) type Malformed = (Option<usize>, String);
 
 /// Reads the named file, or the one in the folder if there is one.
 pub(super) fn read(named: Option<&Path>, folder: &Path) -> (Vec<Setting>, Vec<Problem>) {

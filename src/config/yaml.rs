@@ -10,7 +10,7 @@ use yaml_rust2::parser::{Event, MarkedEventReceiver, Parser};
 use yaml_rust2::scanner::{Marker, TScalarStyle};
 
 use super::Raw;
-use super::file::{Entry, Malformed, Node};
+use super::node::{Entry, Malformed, Node};
 
 /// Reads one document, which is a mapping.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {

@@ -5,6 +5,7 @@
 pub mod checksum;
 pub mod event;
 pub mod ids;
+pub mod join;
 pub mod plan;
 pub mod ranges;
 pub mod refusal;

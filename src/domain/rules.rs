@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::checksum::{Checksum, Crc64};
 use crate::domain::ids::PartNumber;
+use crate::domain::join;
 use crate::domain::plan::{Geometry, Lesson, PartBounds};
 use crate::domain::refusal::Refusal;
 use crate::domain::upload::{Chunk, Failure, Part, Progress, State, Upload};
@@ -172,9 +173,8 @@ pub fn differing_parts(recorded: &[Part], listed: &[Part]) -> Vec<PartNumber> {
 /// The size and the checksum of the object that these parts make. None if a
 /// part has no checksum.
 pub fn whole_of(parts: &[Part]) -> Option<(u64, Crc64)> {
-    parts.iter().try_fold((0u64, Crc64::EMPTY), |(bytes, crc), part| {
-        Some((bytes.checked_add(part.bytes)?, crc.followed_by(part.crc64?, part.bytes)))
-    })
+    let bytes = parts.iter().try_fold(0u64, |bytes, part| bytes.checked_add(part.bytes))?;
+    Some((bytes, join::joined_crc64(parts)?))
 }
 
 /// Whether the file name can be kept as data.

@@ -16,10 +16,17 @@ pub enum EngineError {
     Ledger(#[from] LedgerError),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// What cannot be, was.
     #[error("{0}")]
     Broken(String),
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        // Boxed: it names all that is known of the call, and results are moved about.
+        Self::Store(Box::new(error))
+    }
 }
 
 impl EngineError {

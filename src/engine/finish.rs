@@ -148,7 +148,7 @@ impl Engine {
         let missing = ranges::missing(present, upload.geometry.count());
         if !missing.is_empty() {
             ledger.reopen(id, lease, &[]).await?;
-            return Ok(Finished::Missing(missing));
+            return self.missing_or_late(&upload, missing).await;
         }
         let merge = Merge { upload: &upload, lease, parts: &parts };
         let Some((bytes, crc64)) = rules::whole_of(&parts) else {
@@ -172,6 +172,17 @@ impl Engine {
             }
             other => other,
         }
+    }
+
+    /// A chunk may have been committed between the reading of the rows and the
+    /// reopening: its gateway saw a merge under way and started none.
+    async fn missing_or_late(&self, upload: &Upload, missing: Vec<[u32; 2]>) -> Result<Finished, EngineError> {
+        let progress = self.shared.ledger.progress(upload.id).await?;
+        if rules::is_full(&upload.geometry, progress) {
+            let Some(lease) = self.shared.ledger.take_lease(upload.id).await? else { return Ok(Finished::Later) };
+            return Box::pin(self.with_lease(upload.id, lease)).await;
+        }
+        Ok(Finished::Missing(missing))
     }
 
     /// Compares, joins, verifies.

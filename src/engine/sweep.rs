@@ -8,8 +8,11 @@ use crate::domain::{Upload, UploadId};
 use crate::engine::finish::Entry;
 use crate::engine::{Engine, EngineError};
 
-/// Rows of each kind that one turn looks at.
+/// Uploads of each kind that one turn looks at.
 const ROWS_PER_TURN: u32 = 200;
+/// Chunk rows that go in one statement, and statements of one turn.
+const CHUNKS_PER_STATEMENT: u32 = 10_000;
+const STATEMENTS_PER_TURN: u32 = 20;
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,9 +97,13 @@ impl Engine {
                     self.shared.ledger.clear_remains(remains.id).await?;
                     cleaned += 1;
                 }
-                // Parts were in flight: the next turn looks again.
-                Ok(false) => {}
-                Err(error) => warn!(upload = %remains.id, key = %remains.key, %error, "parts are still in the store"),
+                // Parts were in flight: a later turn looks again. Behind the
+                // others, so that some that stay stuck hold up nobody.
+                Ok(false) => self.shared.ledger.defer_remains(remains.id).await?,
+                Err(error) => {
+                    warn!(upload = %remains.id, key = %remains.key, %error, "parts are still in the store");
+                    self.shared.ledger.defer_remains(remains.id).await?;
+                }
             }
         }
         Ok(cleaned)
@@ -104,6 +111,14 @@ impl Engine {
 
     async fn forget_chunks(&self) -> Result<u64, EngineError> {
         let before = self.shared.clock.now().minus(self.shared.settings.sweep.keep_chunks);
-        Ok(self.shared.ledger.prune_chunks(before, ROWS_PER_TURN).await?)
+        let mut forgotten = 0;
+        for _ in 0..STATEMENTS_PER_TURN {
+            let rows = self.shared.ledger.prune_chunks(before, CHUNKS_PER_STATEMENT).await?;
+            forgotten += rows;
+            if rows < u64::from(CHUNKS_PER_STATEMENT) {
+                break;
+            }
+        }
+        Ok(forgotten)
     }
 }

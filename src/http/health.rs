@@ -25,8 +25,11 @@ pub struct Health {
     engine: Engine,
     required: Arc<[Dependency]>,
     draining: tokio_util::sync::CancellationToken,
-    last: Arc<Mutex<Option<(Duration, Vec<Check>)>>>,
+    last: Arc<Mutex<Option<Report>>>,
 }
+
+/// What was found, and when on the monotonic clock.
+type Report = (Duration, Vec<Check>);
 
 /// One thing that was checked.
 #[derive(Clone, Debug, Serialize)]

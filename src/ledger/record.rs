@@ -113,10 +113,12 @@ async fn insert(
     if by_key.is_empty() {
         return Ok(BTreeSet::new());
     }
-    // In the order of the keys, so that two gateways cannot wait for each other in a circle.
+    // In the order of the keys, so that two gateways cannot wait for each other in a circle. Not a
+    // join: Postgres would read all open uploads for it.
     let text = "INSERT INTO chunks (upload_id, chunk_index, bytes, crc64, etag, recorded_at) \
                 SELECT r.upload_id, r.chunk_index, r.bytes, r.crc64, r.etag, r.recorded_at \
-                FROM {chunk_rows} JOIN uploads u ON u.id = r.upload_id WHERE u.state = 'uploading' \
+                FROM {chunk_rows} \
+                WHERE (SELECT u.state FROM uploads u WHERE u.id = r.upload_id) = 'uploading' \
                 ORDER BY r.upload_id, r.chunk_index \
                 ON CONFLICT (upload_id, chunk_index) DO NOTHING RETURNING upload_id, chunk_index";
     let values = chunk_rows(conn.backend(), by_key.values().copied());

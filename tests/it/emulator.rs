@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 /// A running emulator of the bucket `bkt` in `cn-hangzhou`, for the access
 /// key `ak` with the secret `sk`, in a folder of its own.
 pub(crate) struct RunningEmulator {
-    pub(crate) emulator: Emulator,
     listen: SocketAddr,
     stop: CancellationToken,
     server: JoinHandle<bool>,
@@ -37,7 +36,7 @@ impl RunningEmulator {
         let emulator = Emulator::open(config, Arc::new(SystemClock::new())).expect("the emulator opens");
         let stop = CancellationToken::new();
         let server = tokio::spawn(serve(listener, emulator.router(), Emulator::serve_limits(), stop.clone()));
-        Self { emulator, listen, stop, server, _folder: folder }
+        Self { listen, stop, server, _folder: folder }
     }
 
     /// `http://127.0.0.1:1234`

@@ -17,7 +17,9 @@ fn form(request: RequestBuilder, fields: &[(&str, &str)], file: &[u8], file_at: 
         if at == file_at {
             file_part(&mut body);
         }
-        body.extend_from_slice(format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes());
+        body.extend_from_slice(
+            format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
+        );
     }
     if file_at >= fields.len() {
         file_part(&mut body);
@@ -51,7 +53,11 @@ async fn a_page_that_knows_little_uploads_in_any_order() {
         let other_size = post(&gateway, &fields("f", "1", "3"), &pieces[1][1..], 9).await;
         other_size.is_refused(400, "chunk_size_mismatch");
         let done = post(&gateway, &fields("f", "1", "3"), pieces[1], 9).await;
-        assert_eq!((&done.json["complete"], &done.json["file"]["fileName"]), (&json!(true), &json!("报告.bin")), "{done:?}");
+        assert_eq!(
+            (&done.json["complete"], &done.json["file"]["fileName"]),
+            (&json!(true), &json!("报告.bin")),
+            "{done:?}"
+        );
         assert_eq!(sha256(&gateway.download("f").await), sha256(&bytes));
     }
 }
@@ -80,7 +86,11 @@ async fn what_a_form_may_not_do() {
     let gateway = Gateway::start(On::OssAndPostgres).await;
     let without_id = [("chunkIndex", "0"), ("totalChunks", "2"), ("fileName", "a")];
     let refused = post(&gateway, &without_id, &[0; 10], 0).await;
-    assert!(refused.is_refused(400, "file_id_required").json["detail"].as_str().is_some_and(|d| d.contains("formData.append('fileId', fileId)")));
+    assert!(
+        refused.is_refused(400, "file_id_required").json["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("formData.append('fileId', fileId)"))
+    );
     let large = content(8 * MIB + 1, 22);
     post(&gateway, &fields("big", "0", "2"), &large, 0).await.is_refused(400, "fields_after_file");
     post(&gateway, &fields("small", "0", "2"), &[0; 1000], 9).await.is_refused(400, "chunk_size_out_of_range");

@@ -39,7 +39,6 @@ impl On {
 
 /// A gateway under test.
 pub(crate) struct Gateway {
-    pub(crate) on: On,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) folder: TempDir,
@@ -83,7 +82,7 @@ impl Gateway {
             environment.push(((*key).to_owned(), (*value).to_owned()));
         }
         let http = client();
-        let mut gateway = Self { on, address, admin, folder, hooks, emulator, http, environment, process: None };
+        let mut gateway = Self { address, admin, folder, hooks, emulator, http, environment, process: None };
         gateway.boot().await;
         gateway
     }

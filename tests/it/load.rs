@@ -2,12 +2,14 @@
 //! not mistake for a fault.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use chunkgate::clock::{Clock as _, SystemClock};
 
 use crate::harness::{Answer, Gateway, MIB, On, content};
 
@@ -26,14 +28,14 @@ async fn sixty_four(on: On, chunk: usize) -> usize {
     for n in 0..64 {
         gateway.create(&format!("m{n}"), chunk, chunk).await;
     }
-    let began = Instant::now();
+    let began = SystemClock::new();
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..64 {
         let (gateway, bytes) = (gateway.clone(), bytes.clone());
         tasks.spawn(async move {
-            let frames = (0..bytes.len()).step_by(256 << 10).map(move |at| {
-                Ok::<_, std::io::Error>(bytes.slice(at..bytes.len().min(at + (256 << 10))))
-            });
+            let frames = (0..bytes.len())
+                .step_by(256 << 10)
+                .map(move |at| Ok::<_, std::io::Error>(bytes.slice(at..bytes.len().min(at + (256 << 10)))));
             let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
             let put = gateway.request(Method::PUT, &format!("/chunks/m{n}/0")).header("content-length", chunk);
             Answer::of(put.body(body).timeout(Duration::from_secs(300)).send().await).await
@@ -43,7 +45,7 @@ async fn sixty_four(on: On, chunk: usize) -> usize {
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let peak = peak_bytes(gateway.pid());
-    let rate = 64 * chunk / MIB * 1000 / began.elapsed().as_millis().max(1) as usize;
+    let rate = 64 * chunk / MIB * 1000 / began.monotonic().as_millis().max(1) as usize;
     println!("{on:?}: 64 chunks of {} MiB in flight: peak {} MiB resident, {rate} MiB/s", chunk / MIB, peak / MIB);
     peak
 }
@@ -66,14 +68,16 @@ async fn memory_does_not_grow_on_the_local_folder() {
 /// seconds: a slow client is not a slow store.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_one_megabit_is_not_a_fault() {
-    let deadlines = [("STORE__IDLE_TIMEOUT", "2s"), ("STORE__FIRST_BYTE_TIMEOUT", "2s"), ("STORE__CONNECT_TIMEOUT", "2s")];
+    let deadlines =
+        [("STORE__IDLE_TIMEOUT", "2s"), ("STORE__FIRST_BYTE_TIMEOUT", "2s"), ("STORE__CONNECT_TIMEOUT", "2s")];
     let gateway = Gateway::start_with(On::OssAndPostgres, &deadlines).await;
     let bytes = content(8 * MIB, 31);
     gateway.create("slow", bytes.len(), 8 * MIB).await;
     let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
-    let head = format!("PUT /chunks/slow/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", gateway.address, bytes.len());
+    let head =
+        format!("PUT /chunks/slow/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n", gateway.address, bytes.len());
     socket.write_all(head.as_bytes()).await.expect("sent");
-    let began = Instant::now();
+    let began = SystemClock::new();
     let mut pace = tokio::time::interval(Duration::from_millis(100));
     for piece in bytes.chunks(12_500) {
         pace.tick().await;
@@ -83,5 +87,5 @@ async fn a_client_of_one_megabit_is_not_a_fault() {
     let read = socket.read(&mut answer).await.expect("an answer");
     let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"complete\":true"), "{answer}");
-    println!("8 MiB at 1 Mbit/s took {:?} and was taken", began.elapsed());
+    println!("8 MiB at 1 Mbit/s took {:?} and was taken", began.monotonic());
 }

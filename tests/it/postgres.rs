@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub(crate) async fn new_database() -> String {
 
 struct Server {
     port: u16,
-    /// The server ends when this closes.
-    _leash: ChildStdin,
+    /// The shell that the server runs under; both end when its input closes.
+    _leash: Child,
 }
 
 fn server() -> &'static Server {
@@ -46,36 +46,38 @@ impl Server {
 
     fn start() -> Self {
         let programs = programs();
-        let folder = tempfile::Builder::new().prefix("chunkgate-postgres-").tempdir().expect("a folder").keep();
-        let user = user();
-        if let Some((uid, gid)) = user {
-            chown(&folder, Some(uid), Some(gid)).expect("chown");
-        }
-        let data = folder.join("data");
-        let init = as_user(programs.join("initdb"), user)
-            .args(["--username=gate", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
-            .arg(&data)
-            .current_dir(&folder)
-            .output()
-            .expect("initdb runs");
-        assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
         for _ in 0..5 {
-            if let Some(server) = Self::serve(&programs, &folder, user) {
+            let folder = tempfile::Builder::new().prefix("chunkgate-postgres-").tempdir().expect("a folder").keep();
+            Self::init(&programs, &folder);
+            if let Some(server) = Self::serve(&programs, &folder) {
                 return server;
             }
         }
-        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        panic!("Postgres does not start: {log}");
+        panic!("Postgres does not start");
+    }
+
+    fn init(programs: &Path, folder: &Path) {
+        let user = user();
+        if let Some((uid, gid)) = user {
+            chown(folder, Some(uid), Some(gid)).expect("chown");
+        }
+        let init = as_user(programs.join("initdb"), user)
+            .args(["--username=gate", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(folder.join("data"))
+            .current_dir(folder)
+            .output()
+            .expect("initdb runs");
+        assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
     }
 
     /// None when somebody else got the port.
-    fn serve(programs: &Path, folder: &Path, user: Option<(u32, u32)>) -> Option<Self> {
+    fn serve(programs: &Path, folder: &Path) -> Option<Self> {
         // The shell waits for its input to end, which it does when this process
         // does, and then stops the server by its pid.
         const LEASH: &str = r#""$@" >"$FOLDER/log" 2>&1 </dev/null &
             pid=$!; read -r _; kill -INT $pid; wait $pid; rm -rf "$FOLDER""#;
         let port = free_port();
-        let mut shell = as_user("/bin/sh", user)
+        let mut shell = as_user("/bin/sh", user())
             .env("FOLDER", folder)
             .args(["-c", LEASH, "leash"])
             .arg(programs.join("postgres"))
@@ -89,17 +91,20 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell");
-        let leash = shell.stdin.take().expect("piped");
         for _ in 0..300 {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             if log.contains("ready to accept connections") && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return Some(Self { port, _leash: leash });
+                return Some(Self { port, _leash: shell });
             }
             if log.contains("could not bind") {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        eprintln!("Postgres did not start on port {port}: {log}");
+        drop(shell.stdin.take());
+        let _ = shell.wait();
         None
     }
 }

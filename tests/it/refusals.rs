@@ -87,9 +87,15 @@ async fn chunks_that_fit_no_plan() {
     }
     let none = gateway.get("/chunks?fileId=unknown").await;
     assert_eq!(none.status, 200);
-    assert_eq!(none.json, json!({"fileId": "unknown", "status": "none", "uploadedChunks": 0, "chunks": [], "missing": []}));
+    assert_eq!(
+        none.json,
+        json!({"fileId": "unknown", "status": "none", "uploadedChunks": 0, "chunks": [], "missing": []})
+    );
     let all = gateway.get("/chunks?fileId=p&view=all").await.json;
-    assert_eq!(all["chunks"][1], json!({"fileId": "p", "chunkIndex": 1, "offset": MIB, "size": MIB, "status": "pending"}));
+    assert_eq!(
+        all["chunks"][1],
+        json!({"fileId": "p", "chunkIndex": 1, "offset": MIB, "size": MIB, "status": "pending"})
+    );
     let ranges = gateway.get("/chunks?fileId=p&view=ranges").await.json;
     assert_eq!((ranges.get("chunks"), &ranges["missing"]), (None, &json!([[1, 1]])));
 }
@@ -144,7 +150,8 @@ async fn cors_stands_on_every_answer_to_an_allowed_origin() {
         assert_eq!(answer.headers["access-control-max-age"], "7200");
         let text = |name: &str| answer.headers[name].to_str().expect("text").to_ascii_lowercase();
         assert!(["put", "patch", "delete"].iter().all(|m| text("access-control-allow-methods").contains(m)));
-        let headers = ["authorization", "content-digest", "x-file-id", "x-chunk-index", "x-requested-with", "traceparent"];
+        let headers =
+            ["authorization", "content-digest", "x-file-id", "x-chunk-index", "x-requested-with", "traceparent"];
         assert!(headers.iter().all(|h| text("access-control-allow-headers").contains(h)));
     }
     for origin in ["https://app.example.com.evil", "http://app.example.com", "null"] {
@@ -192,7 +199,8 @@ async fn keys_are_needed_where_they_are_configured() {
     // A back end acts for its user.
     let acting = ask(Method::POST, "/uploads?owner=user%2F7", Some("ck_shop")).await;
     assert_eq!((acting.status.as_u16(), &acting.json["owner"]), (201, &json!("user/7")));
-    let sent = gateway.request(Method::PUT, "/chunks/k/0?owner=user%2F7").bearer_auth("ck_blog").body("abc").send().await;
+    let sent =
+        gateway.request(Method::PUT, "/chunks/k/0?owner=user%2F7").bearer_auth("ck_blog").body("abc").send().await;
     assert_eq!(Answer::of(sent).await.json["complete"], true);
     let count = |answer: Answer| answer.json["uploads"].as_array().map(Vec::len);
     assert_eq!(count(ask(Method::GET, "/uploads", Some("ck_blog")).await), Some(2), "a list spans all owners");

@@ -224,11 +224,9 @@ async fn small_files_in_one_request() {
         assert_eq!((answer.status.as_u16(), &answer.json["fileName"]), (201, &json!("报告.pdf")), "{answer:?}");
         assert_eq!(gateway.download("raw").await, bytes);
         // The file first, then its fields: any order will do.
-        let form = format!(
-            "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x.txt\"\r\n\r\nhello\r\n--B\r\n\
+        let form = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x.txt\"\r\n\r\nhello\r\n--B\r\n\
              Content-Disposition: form-data; name=\"fileId\"\r\n\r\nform\r\n--B\r\n\
-             Content-Disposition: form-data; name=\"metadata\"\r\n\r\n{{\"a\":\"b\"}}\r\n--B--\r\n"
-        );
+             Content-Disposition: form-data; name=\"metadata\"\r\n\r\n{\"a\":\"b\"}\r\n--B--\r\n";
         let sent = gateway.request(Method::POST, "/files").header("content-type", "multipart/form-data; boundary=B");
         let answer = Answer::of(sent.body(form).send().await).await;
         assert_eq!((answer.status.as_u16(), &answer.json["metadata"]["a"]), (201, &json!("b")), "{answer:?}");

@@ -10,7 +10,8 @@ use super::blob::Blob;
 use super::objects::{Object, Precondition};
 use super::record::{BlobId, KeptHeaders, ObjectRecord, ObjectType, PartRecord, Segment, UploadRecord};
 use super::{Storage, StorageError, locked};
-use crate::domain::{Crc64, PartNumber};
+use crate::domain::PartNumber;
+use crate::domain::join::joined;
 
 /// The smallest part that is not the last, in bytes. Checked only when the
 /// upload is completed, as OSS does.
@@ -212,7 +213,7 @@ fn choose(parts: &BTreeMap<u16, PartRecord>, chosen: &Chosen) -> Result<Vec<Part
 
 /// The object that parts make.
 fn join(upload: &UploadRecord, parts: &[PartRecord], now_millis: i64) -> ObjectRecord {
-    let crc64 = parts.iter().fold(Crc64::EMPTY, |crc, part| crc.followed_by(part.crc64(), part.bytes));
+    let crc64 = joined(parts.iter().map(|part| (part.crc64(), part.bytes)));
     let mut md5 = Md5::new();
     // An ETag is hex by construction.
     parts.iter().for_each(|part| md5.update(hex::decode(&part.etag).unwrap_or_default()));
@@ -232,6 +233,7 @@ fn join(upload: &UploadRecord, parts: &[PartRecord], now_millis: i64) -> ObjectR
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Crc64;
 
     fn parts(sizes: &[(u16, u64)]) -> BTreeMap<u16, PartRecord> {
         let part = |&(number, bytes): &(u16, u64)| {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::domain::{Crc64, ObjectKey, Part, SessionId};
+use crate::domain::{Crc64, ObjectKey, Part, SessionId, join};
 use crate::store::file::fault::{self, on};
 use crate::store::file::layout::{self, HEADER, Header};
 use crate::store::file::session::Session;
@@ -114,7 +114,7 @@ impl Inner {
             return Err(StoreError::PartsDiffer(format!("{} parts of a plan of {planned}", given.len())));
         }
         // Every part of this store has a checksum, and those given run from 1.
-        let crc64 = parts::joined_crc64(&stored[..given.len()]).unwrap_or(Crc64::EMPTY);
+        let crc64 = join::joined_crc64(&stored[..given.len()]).unwrap_or(Crc64::EMPTY);
         // Whatever can fail for want of space or rights fails here, before the
         // parts are touched.
         let (folder, name) =
