@@ -11,5 +11,6 @@ mod oss_sdks;
 mod oss_store;
 mod postgres;
 mod promise;
+mod readme;
 mod refusals;
 mod upload;
