@@ -2,6 +2,7 @@
 
 mod browser;
 mod emulator;
+mod engine;
 mod forms;
 mod harness;
 mod ledger;
