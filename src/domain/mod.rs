@@ -14,6 +14,9 @@ pub mod rules;
 pub mod time;
 pub mod upload;
 
+#[cfg(test)]
+mod tests;
+
 pub use bounds::PartBounds;
 pub use checksum::{Checksum, ChecksumAlgorithm, Crc64};
 pub use ids::{EventId, FileId, LeaseToken, ObjectKey, Owner, PartNumber, SessionId, UploadId};

@@ -172,18 +172,39 @@ pub enum Lesson {
 }
 
 impl Learning {
-    /// With what is known, the plan if it is complete. None also when the
+    /// With what is known, the plan if that settles it. None also when the
     /// numbers contradict each other, which no lesson that was admitted makes.
     pub fn settled(&self) -> Option<Plan> {
-        let before_last = u64::from(self.count) - 1;
+        let others = u64::from(self.count) - 1;
         let (chunk_bytes, total_bytes) = match (self.chunk_bytes, self.last_bytes, self.total_bytes) {
-            (Some(chunk), _, Some(total)) => (chunk, total),
-            (Some(chunk), Some(last), None) => (chunk, chunk.checked_mul(before_last)?.checked_add(last)?),
             // One chunk: it is the first and the last.
-            (None, Some(last), _) if self.count == 1 => (last, last),
+            (_, Some(last), _) if others == 0 => (last, last),
+            (Some(chunk), _, Some(total)) => (chunk, total),
+            (Some(chunk), Some(last), None) => (chunk, chunk.checked_mul(others)?.checked_add(last)?),
+            (None, Some(last), Some(total)) => (total.checked_sub(last)?.checked_div(others)?, total),
             (None, _, _) | (Some(_), None, None) => return None,
         };
-        Plan::restore(chunk_bytes, self.count, total_bytes)
+        let plan = Plan::restore(chunk_bytes, self.count, total_bytes)?;
+        let agrees = self.last_bytes.is_none_or(|last| last == plan.last_bytes());
+        (agrees && self.total_bytes.is_none_or(|total| total == total_bytes)).then_some(plan)
+    }
+
+    /// What is known once this is learnt too; none when both cannot be true.
+    #[must_use]
+    pub fn with(self, lesson: Lesson) -> Option<Self> {
+        let (known, given, with) = match lesson {
+            Lesson::ChunkBytes(bytes) => (self.chunk_bytes, bytes, Self { chunk_bytes: Some(bytes), ..self }),
+            Lesson::LastBytes(bytes) => (self.last_bytes, bytes, Self { last_bytes: Some(bytes), ..self }),
+        };
+        (known.is_none_or(|known| known == given) && with.is_possible()).then_some(with)
+    }
+
+    /// Any two of the three sizes make the third, and with one chunk the last
+    /// one does: then they must make a plan.
+    fn is_possible(&self) -> bool {
+        let known = [self.chunk_bytes, self.last_bytes, self.total_bytes].into_iter().flatten().count();
+        let is_determined = if self.count == 1 { self.last_bytes.is_some() } else { known >= 2 };
+        !is_determined || self.settled().is_some()
     }
 
     /// Whether a chunk of this many bytes at this index can be part of the
@@ -192,48 +213,37 @@ impl Learning {
         if index >= self.count {
             return Err(Refusal::ChunkIndexOutOfRange { index: i128::from(index), count: self.count });
         }
-        if index + 1 == self.count { self.admit_last(bytes, bounds) } else { self.admit_regular(bytes, bounds) }
-    }
-
-    fn admit_last(&self, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
+        let is_last = index + 1 == self.count;
+        let (known, lesson) = if is_last {
+            (self.last_bytes, Lesson::LastBytes(bytes))
+        } else {
+            (self.chunk_bytes, Lesson::ChunkBytes(bytes))
+        };
+        if let Some(expected) = known.filter(|&known| known != bytes) {
+            return Err(Refusal::ChunkSizeMismatch { expected, got: Some(bytes) });
+        }
         // A single empty chunk makes an empty file, which has a plan from the start.
-        if bytes == 0 || bytes > bounds.part_bytes_max {
+        let smallest = if is_last { 1 } else { bounds.part_bytes_min.max(1) };
+        if bytes < smallest || bytes > bounds.part_bytes_max {
             return Err(Refusal::chunk_size(bytes, 0, bounds));
         }
-        if let Some(known) = self.last_bytes.filter(|&known| known != bytes) {
-            return Err(Refusal::ChunkSizeMismatch { expected: known, got: Some(bytes) });
-        }
-        if self.chunk_bytes.is_some_and(|chunk| self.count > 1 && bytes >= chunk.saturating_mul(2)) {
-            return Err(Refusal::conflict("the last chunk must be smaller than two regular chunks"));
-        }
-        if let Some(total) = self.total_bytes {
-            let before_last = total.checked_sub(bytes);
-            let fits = before_last.is_some_and(|b| match u64::from(self.count) - 1 {
-                0 => b == 0,
-                others => b % others == 0 && bytes < (b / others).saturating_mul(2),
-            });
-            if !fits {
-                return Err(Refusal::conflict("the last chunk does not fit the declared fileSize and totalChunks"));
+        let Some(with) = self.with(lesson) else {
+            return Err(Refusal::conflict(if is_last {
+                "the last chunk must be smaller than two of the others, and fit the declared fileSize"
+            } else {
+                "with chunks of this size the last one does not fit"
+            }));
+        };
+        // The last chunk and the size of the file tell how large the others must be.
+        match with.settled() {
+            Some(plan) if self.count > 1 && plan.chunk_bytes() < bounds.part_bytes_min => {
+                Err(Refusal::chunk_size(plan.chunk_bytes(), plan.total_bytes(), bounds))
             }
+            Some(plan) if plan.chunk_bytes().max(plan.last_bytes()) > bounds.part_bytes_max => {
+                Err(Refusal::chunk_size(plan.chunk_bytes(), plan.total_bytes(), bounds))
+            }
+            Some(_) | None => Ok(lesson),
         }
-        Ok(Lesson::LastBytes(bytes))
-    }
-
-    fn admit_regular(&self, bytes: u64, bounds: &PartBounds) -> Result<Lesson, Refusal> {
-        if let Some(known) = self.chunk_bytes.filter(|&known| known != bytes) {
-            return Err(Refusal::ChunkSizeMismatch { expected: known, got: Some(bytes) });
-        }
-        if bytes == 0 || bytes < bounds.part_bytes_min || bytes > bounds.part_bytes_max {
-            return Err(Refusal::chunk_size(bytes, 0, bounds));
-        }
-        if self.last_bytes.is_some_and(|last| last >= bytes.saturating_mul(2)) {
-            return Err(Refusal::conflict("the last chunk, which came first, is as large as two of these"));
-        }
-        let settled = Self { chunk_bytes: Some(bytes), ..*self };
-        if self.total_bytes.is_some() && settled.settled().is_none() {
-            return Err(Refusal::conflict("chunks of this size do not make the declared fileSize and totalChunks"));
-        }
-        Ok(Lesson::ChunkBytes(bytes))
     }
 }
 

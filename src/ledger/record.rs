@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use crate::domain::plan::Lesson;
-use crate::domain::{Chunk, Progress, Status, Timestamp, UploadId};
+use crate::domain::{Chunk, Learning, Progress, Status, Timestamp, UploadId};
 use crate::ledger::db::{Backend, Conn, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns};
@@ -202,64 +202,6 @@ async fn slide(conn: &mut Conn, records: &[RecordChunk], inserted: &BTreeSet<(Uu
     Ok(())
 }
 
-/// The numbers of a plan, as far as they are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
-    count: u64,
-    chunk_bytes: Option<u64>,
-    last_bytes: Option<u64>,
-    file_bytes: Option<u64>,
-}
-
-/// What a lesson is to those numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// They say so already.
-    Agrees,
-    /// With it they are these.
-    Teaches(Known),
-    /// They say otherwise.
-    Differs,
-}
-
-impl Known {
-    fn judge(self, lesson: Lesson) -> Verdict {
-        let taught = match lesson {
-            Lesson::ChunkBytes(bytes) => Self { chunk_bytes: Some(bytes), ..self },
-            Lesson::LastBytes(bytes) => Self { last_bytes: Some(bytes), ..self },
-        };
-        let kept = |before: Option<u64>, after: Option<u64>| before.is_none() || before == after;
-        if taught == self {
-            Verdict::Agrees
-        } else if kept(self.chunk_bytes, taught.chunk_bytes)
-            && kept(self.last_bytes, taught.last_bytes)
-            && taught.is_sound()
-        {
-            Verdict::Teaches(taught)
-        } else {
-            Verdict::Differs
-        }
-    }
-
-    /// Whether chunks, the last chunk and the file can be of these sizes together.
-    fn is_sound(self) -> bool {
-        let before_last = self.chunk_bytes.map(|chunk| chunk.saturating_mul(self.count.saturating_sub(1)));
-        let last = match (self.last_bytes, self.file_bytes, before_last) {
-            (Some(last), Some(file), Some(before)) if before.saturating_add(last) != file => return false,
-            (Some(last), _, _) => Some(last),
-            (None, Some(file), Some(before)) => match file.checked_sub(before) {
-                Some(last) if last > 0 => Some(last),
-                Some(_) | None => return false,
-            },
-            (None, _, _) => None,
-        };
-        match (last, self.chunk_bytes) {
-            (Some(last), Some(chunk)) => last < chunk.saturating_mul(2),
-            (Some(_) | None, _) => true,
-        }
-    }
-}
-
 /// Applies what the records teach, each lesson once, and returns the records
 /// (by position) that are refused for it.
 async fn learn(conn: &mut Conn, records: &[RecordChunk]) -> Result<HashMap<usize, Entry>, LedgerError> {
@@ -297,16 +239,16 @@ async fn teach(conn: &mut Conn, id: Uuid, lesson: Lesson) -> Result<Option<Entry
         let Some(row) = conn.row(sql(text).bind(id)).await? else { return Ok(Some(Entry::NotOpen)) };
         let read = Reader::new(&row, "uploads", &["id"]);
         let size_of = |column| read.get::<Option<i64>>(column).map(|v| v.map(i64::cast_unsigned));
-        let known = Known {
-            count: u64::from(read.count("total_chunks")?),
+        let known = Learning {
+            count: read.count("total_chunks")?.max(1),
             chunk_bytes: size_of("chunk_bytes")?,
             last_bytes: size_of("last_bytes")?,
-            file_bytes: size_of("file_bytes")?,
+            total_bytes: size_of("file_bytes")?,
         };
-        let taught = match known.judge(lesson) {
-            Verdict::Agrees => return Ok(None),
-            Verdict::Differs => return Ok(Some(Entry::PlanDiffers)),
-            Verdict::Teaches(taught) => taught,
+        let taught = match known.with(lesson) {
+            None => return Ok(Some(Entry::PlanDiffers)),
+            Some(taught) if taught == known => return Ok(None),
+            Some(taught) => taught,
         };
         // On what was judged, so that of two lessons that contradict each other one is refused.
         let text = "UPDATE uploads SET chunk_bytes = $2, last_bytes = $3 WHERE id = $1 AND state = 'uploading' \
@@ -335,39 +277,4 @@ pub(super) async fn tally(conn: &mut Conn, ids: BTreeSet<Uuid>) -> Result<HashMa
         tallies.insert(read.get("upload_id")?, progress);
     }
     Ok(tallies)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn known(count: u64, chunk: Option<u64>, last: Option<u64>, file: Option<u64>) -> Known {
-        Known { count, chunk_bytes: chunk, last_bytes: last, file_bytes: file }
-    }
-
-    #[test]
-    fn a_lesson_is_taught_once_and_then_agrees() {
-        let nothing = known(3, None, None, None);
-        let learnt = known(3, Some(5), None, None);
-        assert_eq!(nothing.judge(Lesson::ChunkBytes(5)), Verdict::Teaches(learnt));
-        assert_eq!(learnt.judge(Lesson::ChunkBytes(5)), Verdict::Agrees);
-        assert_eq!(learnt.judge(Lesson::ChunkBytes(6)), Verdict::Differs);
-    }
-
-    #[test]
-    fn the_last_chunk_stays_under_twice_the_others_whichever_came_first() {
-        assert_eq!(known(3, Some(5), None, None).judge(Lesson::LastBytes(10)), Verdict::Differs);
-        assert_eq!(known(3, None, Some(10), None).judge(Lesson::ChunkBytes(5)), Verdict::Differs);
-        assert!(matches!(known(3, Some(5), None, None).judge(Lesson::LastBytes(9)), Verdict::Teaches(_)));
-    }
-
-    #[test]
-    fn a_declared_file_size_binds_both() {
-        assert!(matches!(known(3, None, None, Some(12)).judge(Lesson::ChunkBytes(5)), Verdict::Teaches(_)));
-        assert_eq!(known(3, None, None, Some(10)).judge(Lesson::ChunkBytes(5)), Verdict::Differs);
-        assert_eq!(known(3, Some(5), None, Some(12)).judge(Lesson::LastBytes(3)), Verdict::Differs);
-        assert!(matches!(known(3, Some(5), None, Some(12)).judge(Lesson::LastBytes(2)), Verdict::Teaches(_)));
-        // Two lessons in flight, each of which fits alone.
-        assert_eq!(known(3, None, Some(2), Some(12)).judge(Lesson::ChunkBytes(4)), Verdict::Differs);
-    }
 }
