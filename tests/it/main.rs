@@ -4,6 +4,7 @@ mod browser;
 mod emulator;
 mod forms;
 mod harness;
+mod hooks;
 mod ledger;
 mod load;
 mod openapi;
