@@ -5,6 +5,7 @@ mod emulator;
 mod engine;
 mod forms;
 mod harness;
+mod hooks;
 mod ledger;
 mod load;
 mod openapi;
