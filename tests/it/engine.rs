@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
-use chunkgate::domain::{FileId, Owner, PartNumber, Refusal, State, Status};
+use chunkgate::domain::{FileId, Owner, PartNumber, Refusal, SessionId, Status};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
@@ -175,17 +175,18 @@ async fn an_upload_that_the_store_lost_is_failed_and_never_taken_for_finished() 
     }
 }
 
+async fn session(house: &House, id: &str) -> SessionId {
+    let view = house.engine.upload(&Owner::local(), &file_id(id)).await.expect("an upload");
+    view.upload.session().cloned().expect("a multipart upload")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_somebody_overwrote_is_asked_for_again() {
     for house in House::both().await {
         house.create("e", 3).await;
         house.put_ok("e", 0).await;
         house.put_ok("e", 1).await;
-        let session = match &house.engine.upload(&Owner::local(), &file_id("e")).await.expect("an upload").upload.state
-        {
-            State::Open { session: Some(session) } => session.clone(),
-            other => panic!("{other:?}"),
-        };
+        let session = session(&house, "e").await;
         let second = PartNumber::new(2).expect("a number");
         assert!(house.memory.overwrite_part(&session, second, vec![9; CHUNK]));
         let stored = house.put_ok("e", 2).await;
@@ -197,8 +198,7 @@ async fn a_part_that_somebody_overwrote_is_asked_for_again() {
         house.create("f", 1).await;
         house.faulty.fail_next(Operation::ListParts, Fault::Unavailable);
         house.put_ok("f", 0).await;
-        let view = house.engine.upload(&Owner::local(), &file_id("f")).await.expect("an upload");
-        let State::Open { session: Some(session) } = view.upload.state else { panic!("open") };
+        let session = session(&house, "f").await;
         house.memory.overwrite_part(&session, PartNumber::new(1).expect("a number"), vec![9; CHUNK]);
         assert_eq!(house.refused("f", 0).await, "store_unavailable");
         assert!(house.put_ok("f", 0).await.file.is_some());
