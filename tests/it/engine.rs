@@ -186,9 +186,9 @@ async fn a_part_that_somebody_overwrote_is_asked_for_again() {
         house.create("e", 3).await;
         house.put_ok("e", 0).await;
         house.put_ok("e", 1).await;
-        let session = session(&house, "e").await;
+        let first = session(&house, "e").await;
         let second = PartNumber::new(2).expect("a number");
-        assert!(house.memory.overwrite_part(&session, second, vec![9; CHUNK]));
+        assert!(house.memory.overwrite_part(&first, second, vec![9; CHUNK]));
         let stored = house.put_ok("e", 2).await;
         assert_eq!((stored.file.is_none(), stored.missing), (true, Some(vec![[1, 1]])));
         assert_eq!(house.missing("e").await, vec![[1, 1]]);
