@@ -84,6 +84,25 @@ impl Gateway {
         gateway
     }
 
+    /// Another gateway on the same database and the same store.
+    pub(crate) async fn neighbour(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (address, admin) = (free_address(), free_address());
+        let mut environment = self.environment.clone();
+        for (key, value) in &mut environment {
+            match key.as_str() {
+                "LISTEN" => *value = address.to_string(),
+                "ADMIN_LISTEN" => *value = admin.to_string(),
+                "DATA_DIR" => *value = folder.path().join("data").display().to_string(),
+                _ => {}
+            }
+        }
+        let (hooks, http) = (self.hooks.clone(), client());
+        let mut gateway = Self { address, admin, folder, hooks, emulator: None, http, environment, process: None };
+        gateway.boot().await;
+        gateway
+    }
+
     /// Starts the process and waits until it answers.
     pub(crate) async fn boot(&mut self) {
         let log = self.folder.path().join("gateway.log");
