@@ -29,6 +29,8 @@ use crate::store::{Store, StoreError, StoreKind};
 const CONNECTIONS_MAX: usize = 10_000;
 /// Descriptors kept for all that is not a client's connection.
 const DESCRIPTORS_KEPT: u64 = 256;
+/// How long commits in flight get once the drain's deadline has passed.
+const COMMIT_GRACE: Duration = Duration::from_secs(2);
 /// How long the store may take to answer when we start.
 const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -124,11 +126,14 @@ impl Gateway {
         self.draining.cancel();
         tokio::time::sleep(self.config.limits.drain_delay).await;
         closing.cancel();
+        let until = tokio::time::Instant::now() + self.config.limits.drain_deadline;
         if let Ok(false) = public.await {
             warn!("connections were cut at the drain's deadline: their clients will try again");
         }
         admin.abort();
-        if tokio::time::timeout(self.config.limits.drain_deadline, engine.drain()).await.is_err() {
+        // What was read to its end is committed: a moment for it even when the time is up.
+        let until = until.max(tokio::time::Instant::now() + COMMIT_GRACE);
+        if tokio::time::timeout_at(until, engine.drain()).await.is_err() {
             warn!("work in flight was left to the next start");
         }
         for task in loops {
@@ -205,7 +210,7 @@ async fn say_what_is_due(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppEr
     for upload in ledger.ready_to_merge(None, ROWS).await.map_err(failed)? {
         info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "would merge");
     }
-    for remains in ledger.remains(ROWS).await.map_err(failed)? {
+    for remains in ledger.remains(Duration::ZERO, ROWS).await.map_err(failed)? {
         info!(upload = %remains.id, key = %remains.key, "would remove its parts from the store");
     }
     Ok(())

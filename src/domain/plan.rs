@@ -199,6 +199,13 @@ impl Learning {
         (known.is_none_or(|known| known == given) && with.is_possible()).then_some(with)
     }
 
+    /// How large the file is at the least, by what is known.
+    pub fn bytes_at_least(&self) -> u64 {
+        let others = u64::from(self.count) - 1;
+        let others = self.chunk_bytes.unwrap_or(0).saturating_mul(others);
+        self.total_bytes.unwrap_or(0).max(others.saturating_add(self.last_bytes.unwrap_or(1)))
+    }
+
     /// Any two of the three sizes make the third, and with one chunk the last
     /// one does: then they must make a plan.
     fn is_possible(&self) -> bool {

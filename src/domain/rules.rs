@@ -79,8 +79,11 @@ pub fn admit_chunk(
             let bytes = plan.bytes_of(index).unwrap_or(0);
             agree(bytes, announced).map(|bytes| Admission::CompareLength { bytes })
         }
-        // Somebody counted all chunks and began to merge: this one cannot be new.
-        (State::Completing { .. } | State::Completed { .. }, _) => Err(Refusal::UploadCompleting),
+        // Somebody counted all chunks and began to merge, and this one was found
+        // missing: it is wanted again in a moment.
+        (State::Completing { .. } | State::Completed { .. }, _) => {
+            Err(Refusal::StoreUnavailable { reason: "the upload is being merged" })
+        }
         (_, Geometry::Fixed(plan)) => {
             let bytes = plan.bytes_of(index).unwrap_or(0);
             agree(bytes, announced).map(|bytes| Admission::Store { bytes, lesson: None })

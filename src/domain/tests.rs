@@ -202,7 +202,7 @@ fn each_state_has_its_answer() {
         assert_eq!(ask(state, Some(&known), 1, Some(10)), Ok(Admission::Compare(known.clone())));
         assert_eq!(ask(state, Some(&known), 1, Some(9)), Err("chunk_size_mismatch"));
     }
-    assert_eq!(ask(&completing, None, 1, Some(10)), Err("upload_completing"));
+    assert_eq!(ask(&completing, None, 1, Some(10)), Err("store_unavailable"));
     assert_eq!(ask(&completed, None, 1, Some(10)), Ok(Admission::CompareLength { bytes: 10 }));
     for (state, code) in [
         (State::Aborted, "upload_aborted"),

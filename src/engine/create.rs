@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use tracing::warn;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
@@ -85,7 +86,9 @@ impl Engine {
         }
         let new = self.new_upload(owner, &wanted)?;
         if new.geometry.count() == 0 {
-            return self.create_empty(new).await;
+            let created = self.create_empty(new, None).await?;
+            rules::agrees(&created.upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
+            return Ok(created);
         }
         let creation = self.shared.ledger.create_upload(&new, self.shared.settings.open_uploads_max).await?;
         self.created(creation, &wanted)
@@ -109,12 +112,10 @@ impl Engine {
             State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {}
         }
         let new = self.new_upload(owner, &wanted)?;
-        let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
         if new.geometry.count() == 0 {
-            // Given up first: what takes its place is completed at once.
-            self.shared.ledger.abort(old.id, &events).await?;
-            return self.create_empty(new).await;
+            return self.create_empty(new, Some(old)).await;
         }
+        let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
         let open_max = self.shared.settings.open_uploads_max;
         let creation = self.shared.ledger.restart_upload(old.id, &new, open_max, &events).await?;
         self.shared.events.notify_one();
@@ -183,8 +184,9 @@ impl Engine {
     }
 
     /// A file of no bytes is completed by its creation: first the object, then
-    /// the row, so that the store being away creates nothing.
-    async fn create_empty(&self, new: NewUpload) -> Result<CreatedUpload, EngineError> {
+    /// the row, so that the store being away creates nothing and gives nothing
+    /// up. In a task of its own, for what is in the store wants its row.
+    async fn create_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
         let verified = match &new.checksum {
             None => true,
             Some(Checksum::Crc64(crc)) => *crc == Crc64::EMPTY,
@@ -195,10 +197,30 @@ impl Engine {
             let declared = new.checksum.map(|c| c.tagged()).unwrap_or_default();
             return Err(Refusal::IntegrityFailed { declared, computed: None }.into());
         }
+        let (engine, replaced) = (self.clone(), replaced.cloned());
+        let task = self.spawn(async move { engine.put_empty(new, replaced.as_ref()).await });
+        task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the file's task died: {error}"))))
+    }
+
+    async fn put_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), 0, body_of(Bytes::new())).await?;
+        if let Some(old) = replaced {
+            let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
+            if !self.shared.ledger.abort(old.id, &events).await? {
+                self.drop_object(&new).await;
+                return Err(self.why_closed(old.id).await?);
+            }
+        }
         let object = Object { etag: stored.etag, bytes: 0, crc64: Crc64::EMPTY, completed_at: self.shared.clock.now() };
         let (upload, is_new) = self.create_file(new, object).await?;
         Ok(CreatedUpload { upload, is_new })
+    }
+
+    /// Removes an object that got no row.
+    async fn drop_object(&self, new: &NewUpload) {
+        if let Err(error) = self.shared.store.delete(&new.key).await {
+            warn!(key = %new.key, %error, "an object that belongs to nothing is left in the store");
+        }
     }
 
     /// Records a file whose object is in the store already. When the fileId is
@@ -213,7 +235,7 @@ impl Engine {
                 Ok((upload, true))
             }
             FileCreation::Known(known) => {
-                self.shared.store.delete(&new.key).await?;
+                self.drop_object(&new).await;
                 Ok((known, false))
             }
         }

@@ -35,6 +35,11 @@ pub fn pause_after(attempts: u32, initial: Duration, lot: u128) -> Duration {
     pause * 3 / 4 + jitter
 }
 
+/// A receiver's URL as the log may show it: queries carry secrets.
+fn place_of(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
 impl Engine {
     /// Delivers what is due until the engine drains.
     pub async fn run_delivery(&self, notifier: Notifier, retry_initial: Duration) {
@@ -106,16 +111,16 @@ impl Engine {
         let now = self.shared.clock.now();
         let marked = match (&attempt.error, attempt.status) {
             (None, status) => {
-                debug!(event = %delivery.event, endpoint = %delivery.endpoint, "event delivered");
+                debug!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), "event delivered");
                 ledger.delivered(delivery, status.unwrap_or(200)).await
             }
             (Some(reason), status) if now.since(delivery.created_at) > GIVE_UP_AFTER => {
-                error!(event = %delivery.event, endpoint = %delivery.endpoint, attempts = delivery.attempts + 1, reason, "event not delivered for three days: given up");
+                error!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), attempts = delivery.attempts + 1, reason, "event not delivered for three days: given up");
                 ledger.bury_delivery(delivery, status, reason).await
             }
             (Some(reason), status) => {
                 let pause = pause_after(delivery.attempts + 1, retry_initial, self.shared.clock.random());
-                warn!(event = %delivery.event, endpoint = %delivery.endpoint, attempts = delivery.attempts + 1, reason, "event not delivered; trying again");
+                warn!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), attempts = delivery.attempts + 1, reason, "event not delivered; trying again");
                 ledger.retry_delivery(delivery, now.plus(pause), status, reason).await
             }
         };

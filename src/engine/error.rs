@@ -40,6 +40,16 @@ impl EngineError {
         }
     }
 
+    /// Whether the same may succeed later, unchanged, and nobody knows whether
+    /// it has already.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_unavailable(),
+            Self::Ledger(error) => error.is_unavailable() || error.is_full(),
+            Self::Refused(_) | Self::Broken(_) => false,
+        }
+    }
+
     /// Whether it belongs into the log: failures do, refusals are the client's.
     pub const fn is_failure(&self) -> bool {
         !matches!(self, Self::Refused(_))

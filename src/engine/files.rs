@@ -43,9 +43,7 @@ impl Engine {
         if let Some(file_id) = &wanted.file_id {
             self.refuse_taken(owner, file_id, bytes).await?;
         }
-        let turn =
-            tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
-        let _turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)?;
+        let _turn = self.turn().await?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 
 use crate::domain::checksum::Crc64Stream;
@@ -20,10 +20,15 @@ use crate::store::{StoreError, StoredObject, Target};
 
 /// How long an answer waits for a merge before it says that it goes on.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
-/// How often Complete is tried within one merge.
-const COMPLETE_ATTEMPTS: u32 = 3;
-/// The pause before the second attempt; doubled from there.
-const COMPLETE_PAUSE: Duration = Duration::from_millis(200);
+/// The pause before a merge is tried again whose store or ledger was away;
+/// doubled from there.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Merges that work at once: each holds the list of its parts, twice.
+const AT_ONCE: usize = 16;
+/// A chunk may slip in between a merge's look and its reopening so often.
+const LATE_CHUNKS_MAX: u32 = 4;
 
 /// What came of a merge.
 #[derive(Clone, Debug)]
@@ -40,9 +45,16 @@ pub enum Finished {
 }
 
 /// The merges of this gateway: two answers that want the same one share it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Merges {
     underway: Mutex<HashMap<UploadId, watch::Receiver<Option<Finished>>>>,
+    places: Semaphore,
+}
+
+impl Default for Merges {
+    fn default() -> Self {
+        Self { underway: Mutex::default(), places: Semaphore::new(AT_ONCE) }
+    }
 }
 
 /// How the merge comes by its lease.
@@ -78,27 +90,53 @@ impl Engine {
         let engine = self.clone();
         self.spawn(async move {
             // Removed even if the merge panics: the next to ask must be able to try.
-            let _entry = Underway { engine: engine.clone(), id };
+            let place = Underway { engine: engine.clone(), id };
             let finished = engine.run_merge(id, entry).await;
+            // Removed before it is told: who comes now starts another, with what it knows.
+            drop(place);
             tell.send_replace(Some(finished));
         });
         merge
     }
 
+    /// Merges an upload that nobody waits for.
+    pub(super) fn finish_later(&self, upload: &Upload, entry: Entry) {
+        // The task goes on without its watcher.
+        drop(self.merge(upload.id, entry));
+    }
+
     async fn run_merge(&self, id: UploadId, entry: Entry) -> Finished {
-        let lease = match entry {
-            Entry::Fresh => self.shared.ledger.take_lease(id).await,
-            Entry::TakeOver => self.shared.ledger.take_over(id).await,
-        };
-        let outcome = match lease {
-            Ok(Some(lease)) => self.with_lease(id, lease).await,
-            Ok(None) => self.settled(id).await,
-            Err(error) => Err(error.into()),
-        };
+        let mut outcome = self.leased_merge(id, entry).await;
+        for _ in 0..LATE_CHUNKS_MAX {
+            // A chunk may have been committed between the look at the rows and
+            // the reopening: its gateway saw a merge under way and started none.
+            let Ok(Finished::Missing(_)) = &outcome else { break };
+            match self.is_full(id).await {
+                Ok(true) => outcome = self.leased_merge(id, Entry::Fresh).await,
+                Ok(false) | Err(_) => break,
+            }
+        }
         outcome.unwrap_or_else(|error| {
             warn!(upload = %id, %error, "the merge is put off");
             Finished::Later
         })
+    }
+
+    async fn leased_merge(&self, id: UploadId, entry: Entry) -> Result<Finished, EngineError> {
+        let lease = match entry {
+            Entry::Fresh => self.shared.ledger.take_lease(id).await?,
+            Entry::TakeOver => self.shared.ledger.take_over(id).await?,
+        };
+        match lease {
+            Some(lease) => self.with_lease(id, lease).await,
+            None => self.settled(id).await,
+        }
+    }
+
+    async fn is_full(&self, id: UploadId) -> Result<bool, EngineError> {
+        let Some(upload) = self.shared.ledger.upload(id).await? else { return Ok(false) };
+        let progress = self.shared.ledger.progress(id).await?;
+        Ok(matches!(upload.state, State::Open { .. }) && rules::is_full(&upload.geometry, progress))
     }
 
     /// What an upload has come to that could not be leased.
@@ -119,7 +157,7 @@ impl Engine {
     /// Merges while the lease is renewed every third of its life. A lease that
     /// was lost ends the merge: somebody else has it now.
     async fn with_lease(&self, id: UploadId, lease: Lease) -> Result<Finished, EngineError> {
-        let work = self.join(id, lease);
+        let work = self.persist(id, lease);
         let renewals = async {
             loop {
                 tokio::time::sleep(self.shared.settings.upload.lease / 3).await;
@@ -132,10 +170,32 @@ impl Engine {
             }
         };
         tokio::select! {
+            biased;
             finished = work => finished,
             () = renewals => {
                 warn!(upload = %id, "the lease was lost: another gateway has taken the merge over");
                 Ok(Finished::Later)
+            }
+        }
+    }
+
+    /// Tries until the store and the ledger have given a definite answer. An
+    /// upload whose completion is in doubt stays `completing` under its lease:
+    /// opened again, it could be given up while its object appears.
+    async fn persist(&self, id: UploadId, lease: Lease) -> Result<Finished, EngineError> {
+        let mut pause = PAUSE;
+        loop {
+            let place = self.shared.merges.places.acquire().await;
+            let error = match self.join(id, lease).await {
+                Err(error) if error.is_transient() => error,
+                definite => return definite,
+            };
+            drop(place);
+            warn!(upload = %id, %error, "the merge did not get through; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                // The lease runs out and another gateway, or the next start, goes on.
+                () = self.shared.stopping.cancelled() => return Err(error),
             }
         }
     }
@@ -148,7 +208,7 @@ impl Engine {
         let missing = ranges::missing(present, upload.geometry.count());
         if !missing.is_empty() {
             ledger.reopen(id, lease, &[]).await?;
-            return self.missing_or_late(&upload, missing).await;
+            return Ok(Finished::Missing(missing));
         }
         let merge = Merge { upload: &upload, lease, parts: &parts };
         let Some((bytes, crc64)) = rules::whole_of(&parts) else {
@@ -163,26 +223,14 @@ impl Engine {
         let Some(session) = upload.session() else {
             return Err(EngineError::Broken(format!("upload {id} has parts, but no multipart upload")));
         };
-        let outcome = self.join_parts(&merge, session, (bytes, crc64)).await;
-        match outcome {
-            Err(EngineError::Store(error)) => {
-                warn!(upload = %id, %error, "the store did not merge; the upload is open again");
+        match self.join_parts(&merge, session, (bytes, crc64)).await {
+            Err(EngineError::Store(error)) if !error.is_unavailable() => {
+                warn!(upload = %id, %error, "the store refused to merge; the upload is open again");
                 ledger.reopen(id, lease, &[]).await?;
                 Ok(Finished::Later)
             }
             other => other,
         }
-    }
-
-    /// A chunk may have been committed between the reading of the rows and the
-    /// reopening: its gateway saw a merge under way and started none.
-    async fn missing_or_late(&self, upload: &Upload, missing: Vec<[u32; 2]>) -> Result<Finished, EngineError> {
-        let progress = self.shared.ledger.progress(upload.id).await?;
-        if rules::is_full(&upload.geometry, progress) {
-            let Some(lease) = self.shared.ledger.take_lease(upload.id).await? else { return Ok(Finished::Later) };
-            return Box::pin(self.with_lease(upload.id, lease)).await;
-        }
-        Ok(Finished::Missing(missing))
     }
 
     /// Compares, joins, verifies.
@@ -206,27 +254,11 @@ impl Engine {
             let absent = (0..merge.upload.geometry.count()).filter(|index| !forget.contains(index));
             return Ok(Finished::Missing(ranges::missing(absent, merge.upload.geometry.count())));
         }
-        let mut pause = COMPLETE_PAUSE;
-        let mut attempt = 1;
-        loop {
-            let error = match self.shared.store.complete(target, merge.parts).await {
-                Ok(object) => return self.verify(merge, object, whole).await,
-                Err(StoreError::NoSuchUpload) => return self.vanished(merge, whole).await,
-                Err(error) => error,
-            };
-            // The answer may be lost and the object there all the same.
-            if let Ok(Some(object)) = self.shared.store.head(&merge.upload.key).await
-                && self.is_whole(merge, &object, whole).await?
-            {
-                return self.verify(merge, object, whole).await;
-            }
-            if attempt == COMPLETE_ATTEMPTS || !error.is_transient() {
-                return Err(error.into());
-            }
-            warn!(upload = %merge.upload.id, attempt, %error, "the store did not complete; trying again");
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            attempt += 1;
+        // An answer that is lost is found at the next try, by the same look.
+        match self.shared.store.complete(target, merge.parts).await {
+            Ok(object) => self.verify(merge, object, whole).await,
+            Err(StoreError::NoSuchUpload) => self.vanished(merge, whole).await,
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -275,8 +307,13 @@ impl Engine {
         whole: (u64, Crc64),
     ) -> Result<Finished, EngineError> {
         let upload = merge.upload;
-        if object.bytes != whole.0 || object.crc64.is_some_and(|crc64| crc64 != whole.1) {
-            error!(upload = %upload.id, key = %upload.key, bytes = object.bytes, crc64 = ?object.crc64, expected = ?whole,
+        let crc64 = match object.crc64 {
+            Some(crc64) => crc64,
+            // No proof is no pass: the bytes are read.
+            None => self.read_crc64(upload).await?,
+        };
+        if (object.bytes, crc64) != whole {
+            error!(upload = %upload.id, key = %upload.key, bytes = object.bytes, %crc64, expected = ?whole,
                 "the store's object is not what was acknowledged: it is kept for inspection");
             return self.fail(merge, Failure::IntegrityFailed, Refusal::UploadFailed).await;
         }
@@ -295,24 +332,30 @@ impl Engine {
     }
 
     async fn fail(&self, merge: &Merge<'_>, failure: Failure, refusal: Refusal) -> Result<Finished, EngineError> {
-        self.fail_upload(merge.upload, Some(merge.lease), failure).await?;
-        Ok(Finished::Failed(refusal))
+        if self.fail_upload(merge.upload, Some(merge.lease), failure).await? {
+            Ok(Finished::Failed(refusal))
+        } else {
+            // Taken over meanwhile: what the other made of it counts.
+            self.settled(merge.upload.id).await
+        }
     }
 
-    /// Records that the upload cannot become a file, with its event.
+    /// Records that the upload cannot become a file, with its event. False
+    /// when it has become something else meanwhile.
     pub(super) async fn fail_upload(
         &self,
         upload: &Upload,
         lease: Option<Lease>,
         failure: Failure,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let events = self.events(upload, EventKind::Failed, &Subject::Upload(upload, Some(failure)));
-        if self.shared.ledger.fail(upload.id, lease, failure, &events).await? {
+        let failed = self.shared.ledger.fail(upload.id, lease, failure, &events).await?;
+        if failed {
             self.shared.events.notify_one();
             metrics::counter!("chunkgate_uploads_failed_total", "failure" => failure.code()).increment(1);
             warn!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, failure = failure.code(), "upload failed");
         }
-        Ok(())
+        Ok(failed)
     }
 }
 

@@ -56,12 +56,6 @@ impl Verdict {
     pub fn crc64(&self) -> Option<Crc64> {
         self.crc64.get().copied()
     }
-
-    /// Whether the connection has nothing more to give: from here on nobody
-    /// may cancel what becomes of the bytes.
-    pub fn is_read(&self) -> bool {
-        self.crc64.get().is_some() || self.refused.get().is_some()
-    }
 }
 
 enum Hasher {

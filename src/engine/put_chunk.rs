@@ -6,6 +6,7 @@
 //! vanishes, the body breaks off and the task ends; once the last byte is
 //! read, nobody can stop it any more.
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -18,7 +19,7 @@ use crate::engine::finish::{Entry, Finished};
 use crate::engine::intake::{self, Incoming, Verdict, Verified};
 use crate::engine::{Engine, EngineError};
 use crate::ledger::{RecordChunk, Recorded};
-use crate::store::{NewPart, StoreError, Target};
+use crate::store::{NewPart, Proof, StoreError, Target};
 
 /// A chunk that a client sends.
 pub struct PutChunk {
@@ -45,8 +46,7 @@ pub struct ChunkStored {
     pub index: u32,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its checksums: CRC-64 always, but for a chunk whose row is swept, and
-    /// those that were declared.
+    /// Its checksums: CRC-64 always, and those that were declared.
     pub checksums: Vec<Checksum>,
     /// How much is recorded by now.
     pub progress: Progress,
@@ -102,27 +102,29 @@ impl Engine {
         lesson: Option<Lesson>,
         superseded: CancellationToken,
     ) -> Result<ChunkStored, EngineError> {
-        self.check_total(&upload, bytes, lesson)?;
-        let turn =
-            tokio::time::timeout(self.shared.settings.queue_wait, self.shared.turns.clone().acquire_owned()).await;
-        let _turn = turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)?;
+        self.check_total(&upload, lesson)?;
+        let _turn = tokio::select! {
+            turn = self.turn() => turn?,
+            () = superseded.cancelled() => return Err(Refusal::ChunkSuperseded { index: admitted_index(&put) }.into()),
+        };
         let checksums = put.checksums.clone();
         let chunk = self.forward(put, &upload, bytes, superseded).await?;
         self.record(upload, chunk, lesson, checksums).await
     }
 
     /// Chunks that are learnt may add up to more than is allowed.
-    fn check_total(&self, upload: &Upload, bytes: u64, lesson: Option<Lesson>) -> Result<(), Refusal> {
+    fn check_total(&self, upload: &Upload, lesson: Option<Lesson>) -> Result<(), Refusal> {
         let bytes_max = self.shared.settings.file_bytes_max;
-        let others = match lesson {
-            Some(Lesson::ChunkBytes(bytes)) => bytes.saturating_mul(u64::from(upload.geometry.count()) - 1),
-            Some(Lesson::LastBytes(bytes)) => bytes,
-            None => 0,
-        };
-        if bytes > bytes_max || others > bytes_max {
-            return Err(Refusal::FileTooLarge { bytes: None, bytes_max });
-        }
-        Ok(())
+        let (Geometry::Learning(learning), Some(lesson)) = (&upload.geometry, lesson) else { return Ok(()) };
+        let at_least = learning.with(lesson).map_or(0, |with| with.bytes_at_least());
+        if at_least > bytes_max { Err(Refusal::FileTooLarge { bytes: None, bytes_max }) } else { Ok(()) }
+    }
+
+    /// A place among the chunks that are on their way into the store.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let turn = self.shared.turns.clone().acquire_owned();
+        let turn = tokio::time::timeout(self.shared.settings.queue_wait, turn).await;
+        turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)
     }
 
     /// Streams the body into the store as one part, and checks the store's proof.
@@ -148,7 +150,13 @@ impl Engine {
         let Some(crc64) = verdict.crc64() else {
             return Err(EngineError::Broken("the store took a part whose body was not read to its end".to_owned()));
         };
-        if stored.crc64.is_some_and(|theirs| theirs != crc64) {
+        let is_proven = match (stored.crc64, self.shared.store.limits().proof) {
+            (Some(theirs), _) => theirs == crc64,
+            // No proof is no pass, where the store is one that gives it.
+            (None, Proof::Crc64Xz) => false,
+            (None, Proof::Md5Etag | Proof::SizeOnly) => true,
+        };
+        if !is_proven {
             metrics::counter!("chunkgate_store_proof_failures_total").increment(1);
             warn!(upload = %upload.id, index, ours = %crc64, theirs = ?stored.crc64, "the store's checksum of the part is not ours");
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the chunk on its way" }.into());
@@ -162,7 +170,8 @@ impl Engine {
             (Some(refusal @ Refusal::IntegrityFailed { .. }), _) => {
                 // One chunk is the whole file, and it is not what was declared.
                 match self.fail_upload(upload, None, Failure::IntegrityFailed).await {
-                    Ok(()) => refusal.clone().into(),
+                    Ok(true) => refusal.clone().into(),
+                    Ok(false) => self.why_closed(upload.id).await.unwrap_or_else(|error| error),
                     Err(error) => error,
                 }
             }
@@ -176,14 +185,20 @@ impl Engine {
     /// completed or ended meanwhile, or lost.
     async fn lost(&self, upload: &Upload) -> Result<EngineError, EngineError> {
         let now = self.shared.ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
+        let again = Refusal::StoreUnavailable { reason: "the upload was being merged meanwhile" };
         if let State::Open { .. } = now.state {
-            // Not all chunks are recorded, so no merge can have begun: it is gone.
-            self.fail_upload(&now, None, Failure::UploadLost).await?;
-            return Ok(Refusal::UploadLost.into());
+            let progress = self.shared.ledger.progress(now.id).await?;
+            if rules::is_full(&now.geometry, progress) {
+                // Somebody else sent the rest: a merge asks whether the object is there.
+                self.finish_later(&now, Entry::Fresh);
+                return Ok(again.into());
+            }
+            // Not all chunks are recorded, so it cannot have been completed: it is gone.
+            if self.fail_upload(&now, None, Failure::UploadLost).await? {
+                return Ok(Refusal::UploadLost.into());
+            }
         }
-        Ok(rules::closed(&now.state)
-            .unwrap_or(Refusal::StoreUnavailable { reason: "the upload was completed meanwhile" })
-            .into())
+        Ok(rules::closed(&now.state).unwrap_or(again).into())
     }
 
     /// Commits the row. From here on the chunk is acknowledged.
@@ -216,7 +231,7 @@ impl Engine {
             Recorded::PlanDiffers => {
                 return Err(Refusal::conflict("another chunk was recorded with another size meanwhile").into());
             }
-            Recorded::NotOpen => return self.recorded_late(upload, chunk).await,
+            Recorded::NotOpen => return self.recorded_late(upload, chunk, declared).await,
         };
         let upload = match lesson {
             Some(lesson) => learnt(upload, lesson),
@@ -237,18 +252,27 @@ impl Engine {
 
     /// The upload was no longer open when the chunk was to be recorded: another
     /// gateway may have recorded the same chunk and merged.
-    async fn recorded_late(&self, upload: Upload, chunk: Chunk) -> Result<ChunkStored, EngineError> {
+    async fn recorded_late(
+        &self,
+        upload: Upload,
+        chunk: Chunk,
+        declared: Vec<Checksum>,
+    ) -> Result<ChunkStored, EngineError> {
         let found = self.shared.ledger.find_for_chunk(&upload.owner, &upload.file_id, chunk.index).await?;
-        let (now, recorded) = found.filter(|(now, _)| now.id == upload.id).ok_or(Refusal::UploadNotFound)?;
+        let Some((now, recorded)) = found.filter(|(now, _)| now.id == upload.id) else {
+            // Begun anew under the same fileId: this chunk is of the one before.
+            return Err(self.why_closed(upload.id).await?);
+        };
         if let Some(refusal) = rules::closed(&now.state) {
             return Err(refusal.into());
         }
-        let same = recorded.is_some_and(|known| known.crc64 == chunk.crc64 && known.bytes == chunk.bytes);
-        if !same {
-            return Err(Refusal::ChunkConflict { index: chunk.index }.into());
+        match recorded {
+            Some(known) if known.crc64 == chunk.crc64 && known.bytes == chunk.bytes => {}
+            Some(_) => return Err(Refusal::ChunkConflict { index: chunk.index }.into()),
+            None => return Err(Refusal::StoreUnavailable { reason: "the upload was being merged meanwhile" }.into()),
         }
         let progress = self.shared.ledger.progress(now.id).await?;
-        let checksums = with_crc64(Vec::new(), chunk.crc64);
+        let checksums = with_crc64(declared, chunk.crc64);
         let (index, bytes) = (chunk.index, chunk.bytes);
         Ok(ChunkStored { upload: now, index, bytes, checksums, progress, file: None, missing: None })
     }
@@ -289,6 +313,13 @@ impl Engine {
     ) -> Result<ChunkStored, EngineError> {
         let (index, checksums) = (admitted_index(&put), put.checksums.clone());
         let crc64 = self.read(put, bytes, superseded).await?;
+        // A file of one chunk is known by its own checksum for good.
+        if let State::Completed { object } = &upload.state
+            && upload.geometry.count() == 1
+            && object.crc64 != crc64
+        {
+            return Err(Refusal::ChunkConflict { index }.into());
+        }
         let checksums = with_crc64(checksums, crc64);
         let progress =
             Progress { chunks: upload.geometry.count(), bytes: upload.geometry.total_bytes().unwrap_or_default() };
@@ -332,12 +363,6 @@ impl Engine {
             }
         }
         Ok(stored)
-    }
-
-    /// Merges an upload that nobody else merges, in the background.
-    pub(super) fn finish_later(&self, upload: &Upload, entry: Entry) {
-        // The task goes on without its watcher.
-        drop(self.merge(upload.id, entry));
     }
 }
 

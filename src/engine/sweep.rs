@@ -1,6 +1,8 @@
 //! The sweeper: finishes what was left unfinished and cleans up what nobody
 //! wants any more, a bounded piece at a time.
 
+use std::time::Duration;
+
 use tracing::{info, warn};
 
 use crate::domain::event::{EventKind, Subject};
@@ -10,6 +12,9 @@ use crate::engine::{Engine, EngineError};
 
 /// Uploads of each kind that one turn looks at.
 const ROWS_PER_TURN: u32 = 200;
+/// The longest that a call to the store may still take effect after its upload
+/// has ended: then what it left is looked for once more, and forgotten.
+const CLEAN_GRACE: Duration = Duration::from_secs(600);
 /// Chunk rows that go in one statement, and statements of one turn.
 const CHUNKS_PER_STATEMENT: u32 = 10_000;
 const STATEMENTS_PER_TURN: u32 = 20;
@@ -27,6 +32,14 @@ pub struct Swept {
     pub chunks: u64,
 }
 
+impl Swept {
+    /// Whether there was as much of something as one turn takes: there may be more.
+    fn is_full(&self) -> bool {
+        let rows = u64::from(ROWS_PER_TURN);
+        self.expired >= rows || self.cleaned >= rows || self.merges >= rows
+    }
+}
+
 impl Engine {
     /// Sweeps at once and then at every interval, until the engine drains.
     pub async fn run_sweeper(&self) {
@@ -34,7 +47,12 @@ impl Engine {
         while !self.shared.stopping.is_cancelled() {
             match self.sweep(&mut cursor).await {
                 Ok(swept) if swept == Swept::default() => {}
-                Ok(swept) => info!(?swept, "swept"),
+                Ok(swept) => {
+                    info!(?swept, "swept");
+                    if swept.is_full() {
+                        continue;
+                    }
+                }
                 Err(error) => warn!(%error, "the sweeper could not go on; it tries again at its next turn"),
             }
             tokio::select! {
@@ -90,19 +108,24 @@ impl Engine {
     }
 
     async fn clean_remains(&self) -> Result<u64, EngineError> {
-        let mut cleaned = 0;
-        for remains in self.shared.ledger.remains(ROWS_PER_TURN).await? {
+        let (ledger, mut cleaned) = (&self.shared.ledger, 0);
+        for remains in ledger.remains(CLEAN_GRACE, ROWS_PER_TURN).await? {
+            let settled = self.shared.clock.now().since(remains.ended_at) >= CLEAN_GRACE;
             match self.clean(&remains).await {
-                Ok(true) => {
-                    self.shared.ledger.clear_remains(remains.id).await?;
+                Ok(true) if settled => {
+                    ledger.clear_remains(remains.id).await?;
                     cleaned += 1;
                 }
-                // Parts were in flight: a later turn looks again. Behind the
-                // others, so that some that stay stuck hold up nobody.
-                Ok(false) => self.shared.ledger.defer_remains(remains.id).await?,
+                // Something may still be on its way into the store: a later
+                // turn looks again, behind the others.
+                Ok(true | false) => ledger.defer_remains(remains.id).await?,
                 Err(error) => {
                     warn!(upload = %remains.id, key = %remains.key, %error, "parts are still in the store");
-                    self.shared.ledger.defer_remains(remains.id).await?;
+                    ledger.defer_remains(remains.id).await?;
+                    if error.is_unavailable() {
+                        // It would be so for all the others too, a time-out each.
+                        break;
+                    }
                 }
             }
         }

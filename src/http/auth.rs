@@ -135,7 +135,7 @@ impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        api.access.caller(&parts.headers, &parts.uri).map_err(Problem)
+        api.access.caller(&parts.headers, &parts.uri).map_err(Problem::from)
     }
 }
 

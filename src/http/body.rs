@@ -26,7 +26,7 @@ const LINGER: Duration = Duration::from_secs(10);
 /// Unwanted bodies read at once; beyond that connections are closed.
 const LINGERING_MAX: usize = 256;
 /// The largest JSON body: metadata that is too large gets an answer of its own.
-const JSON_BYTES_MAX: usize = 4 << 20;
+const JSON_BYTES_MAX: usize = 64 << 10;
 
 /// Reads on what nobody wants, within bounds.
 #[derive(Clone, Debug)]

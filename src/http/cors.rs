@@ -65,12 +65,7 @@ impl Cors {
         let Some(origin) = headers.get(header::ORIGIN).filter(|_| is_preflight) else { return Some(answer) };
         if !self.allows(origin) {
             let origin = String::from_utf8_lossy(origin.as_bytes()).chars().take(200).collect::<String>();
-            tracing::warn!(
-                origin,
-                remedy = format!("cors.allowed_origins = [{origin:?}]"),
-                "preflight refused: the origin is not allowed"
-            );
-            return Some(Problem(Refusal::CorsOriginNotAllowed { origin }).into_response());
+            return Some(Problem::from(Refusal::CorsOriginNotAllowed { origin }).into_response());
         }
         let granted = answer.headers_mut();
         granted.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));

@@ -25,11 +25,12 @@ pub struct Health {
     engine: Engine,
     required: Arc<[Dependency]>,
     draining: tokio_util::sync::CancellationToken,
-    last: Arc<Mutex<Option<Report>>>,
+    database: Arc<Mutex<Option<Found>>>,
+    store: Arc<Mutex<Option<Found>>>,
 }
 
 /// What was found, and when on the monotonic clock.
-type Report = (Duration, Vec<Check>);
+type Found = (Duration, Check);
 
 /// One thing that was checked.
 #[derive(Clone, Debug, Serialize)]
@@ -48,30 +49,40 @@ impl Health {
     /// `required`: what must be well for `/readyz` beside our own disk.
     /// `draining` fires when we shut down.
     pub fn new(engine: Engine, required: &[Dependency], draining: tokio_util::sync::CancellationToken) -> Self {
-        Self { engine, required: required.into(), draining, last: Arc::default() }
+        Self { engine, required: required.into(), draining, database: Arc::default(), store: Arc::default() }
     }
 
     async fn checks(&self) -> Vec<Check> {
+        let (database, store) =
+            tokio::join!(Box::pin(self.recent(Dependency::Database)), Box::pin(self.recent(Dependency::Store)));
+        vec![database, store]
+    }
+
+    /// What was found of a dependency, at most `FRESH` ago.
+    async fn recent(&self, dependency: Dependency) -> Check {
         // One at a time: a thousand probes are one question.
-        let mut last = self.last.lock().await;
+        let mut last = match dependency {
+            Dependency::Database => self.database.lock().await,
+            Dependency::Store => self.store.lock().await,
+        };
         let now = self.engine.clock().monotonic();
-        if let Some((at, checks)) = last.as_ref()
+        if let Some((at, check)) = last.as_ref()
             && now.saturating_sub(*at) < FRESH
         {
-            return checks.clone();
+            return check.clone();
         }
-        let (database, store) = (
-            self.check("database", self.engine.ledger().backend(), async {
-                self.engine.ledger().ping().await.map_err(|error| error.to_string())
-            }),
-            self.check("store", self.engine.store().kind(), async {
-                self.engine.store().check().await.map_err(|error| error.to_string())
-            }),
-        );
-        let (database, store) = tokio::join!(database, store);
-        let checks = vec![database, store];
-        *last = Some((self.engine.clock().monotonic(), checks.clone()));
-        checks
+        let check = match dependency {
+            Dependency::Database => {
+                let asked = async { self.engine.ledger().ping().await.map_err(|error| error.to_string()) };
+                self.check("database", self.engine.ledger().backend(), asked).await
+            }
+            Dependency::Store => {
+                let asked = async { self.engine.store().check().await.map_err(|error| error.to_string()) };
+                self.check("store", self.engine.store().kind(), asked).await
+            }
+        };
+        *last = Some((self.engine.clock().monotonic(), check.clone()));
+        check
     }
 
     async fn check(
@@ -89,13 +100,14 @@ impl Health {
     }
 
     /// A shared dependency that is away takes no replica out of the load
-    /// balancer, unless the operator says so; our own disk does.
-    fn is_required(&self, check: &Check) -> bool {
-        let own = matches!(check.kind, "sqlite" | "file");
-        own || self.required.iter().any(|dependency| match dependency {
-            Dependency::Database => check.name == "database",
-            Dependency::Store => check.name == "store",
-        })
+    /// balancer, unless the operator says so; our own disk does. What is not
+    /// required is not asked: a store that hangs must not make us slow to answer.
+    fn is_required(&self, dependency: Dependency) -> bool {
+        let own = match dependency {
+            Dependency::Database => self.engine.ledger().backend() == "sqlite",
+            Dependency::Store => self.engine.store().kind() == "file",
+        };
+        own || self.required.contains(&dependency)
     }
 }
 
@@ -109,11 +121,15 @@ pub async fn readyz(State(health): State<Health>) -> Response {
     if health.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    let failing = health.checks().await.into_iter().find(|check| check.status != "ok" && health.is_required(check));
-    match failing {
-        None => "ok\n".into_response(),
-        Some(check) => (StatusCode::SERVICE_UNAVAILABLE, format!("{} is failing\n", check.name)).into_response(),
+    for dependency in [Dependency::Database, Dependency::Store] {
+        if health.is_required(dependency) {
+            let check = Box::pin(health.recent(dependency)).await;
+            if check.status != "ok" {
+                return (StatusCode::SERVICE_UNAVAILABLE, format!("{} is failing\n", check.name)).into_response();
+            }
+        }
     }
+    "ok\n".into_response()
 }
 
 #[derive(Deserialize)]

@@ -27,13 +27,14 @@ pub async fn around(State(api): State<Api>, mut request: Request, next: Next) ->
     let body = std::mem::take(request.body_mut());
     *request.body_mut() = api.lingering.wrap(request.headers(), body);
     let mut answer = inner(&api, request, next).instrument(span.clone()).await;
-    if let Some(Problem(refusal)) = answer.extensions_mut().remove::<Problem>() {
+    if let Some(Problem { refusal, cause }) = answer.extensions_mut().remove::<Problem>() {
         render(&refusal, &id, &mut answer);
         let code = refusal.code();
         let _entered = span.enter();
-        match answer.status().is_server_error() {
-            true => warn!(code, status = answer.status().as_u16(), detail = refusal.detail(), "refused"),
-            false => info!(code, status = answer.status().as_u16(), detail = refusal.detail(), "refused"),
+        let (status, detail) = (answer.status().as_u16(), refusal.detail());
+        match cause {
+            Some(cause) => warn!(code, status, %cause, "request failed"),
+            None => info!(code, status, detail, "refused"),
         }
     }
     if let Ok(value) = HeaderValue::try_from(id.as_ref()) {
@@ -56,7 +57,7 @@ async fn inner(api: &Api, request: Request, next: Next) -> Response {
     // Probes come with whatever Host the orchestrator has.
     let is_probe = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
     if !is_probe && let Err(refusal) = api.access.guard(request.headers(), api.port, &api.cors_config) {
-        return Problem(refusal).into_response();
+        return Problem::from(refusal).into_response();
     }
     next.run(request).await
 }
@@ -72,8 +73,11 @@ fn request_id(api: &Api, request: &Request<Body>) -> Arc<str> {
 }
 
 fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
-    let (method, route, status) = (method.to_string(), route.to_owned(), status.as_str().to_owned());
-    metrics::histogram!("chunkgate_http_request_seconds", "method" => method.clone(), "route" => route.clone())
+    // A client may invent methods; each would be a series of its own, for ever.
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let method = known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
+    let (route, status) = (route.to_owned(), status.as_str().to_owned());
+    metrics::histogram!("chunkgate_http_request_seconds", "method" => method, "route" => route.clone())
         .record(took.as_secs_f64());
     metrics::counter!("chunkgate_http_requests_total", "method" => method, "route" => route, "status" => status)
         .increment(1);
@@ -83,5 +87,5 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
 pub fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
     let text = reason.downcast_ref::<String>().map(String::as_str).or_else(|| reason.downcast_ref::<&str>().copied());
     tracing::error!(reason = text.unwrap_or("unknown"), "a handler panicked");
-    Problem(Refusal::Internal).into_response()
+    Problem::from(Refusal::Internal).into_response()
 }

@@ -116,11 +116,11 @@ pub fn admin(health: Health, metrics: PrometheusHandle, engine: Engine) -> Route
 }
 
 async fn not_found() -> Response {
-    Problem(Refusal::NotFound).into_response()
+    Problem::from(Refusal::NotFound).into_response()
 }
 
 async fn method_not_allowed() -> Response {
-    Problem(Refusal::MethodNotAllowed).into_response()
+    Problem::from(Refusal::MethodNotAllowed).into_response()
 }
 
 /// The fileId in a path.
@@ -132,7 +132,7 @@ impl FromRequestParts<Api> for FileIdPath {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, api).await;
         // What cannot be decoded (`%ff`) is no fileId either.
-        let Path(text) = path.map_err(|_| Problem(Refusal::InvalidFileId))?;
+        let Path(text) = path.map_err(|_| Refusal::InvalidFileId)?;
         Ok(Self(FileId::parse(&text)?))
     }
 }

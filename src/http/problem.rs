@@ -1,6 +1,8 @@
 //! RFC 9457 problem documents: the one place that knows which refusal has
 //! which status.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -10,30 +12,32 @@ use crate::domain::Refusal;
 use crate::engine::EngineError;
 
 /// A refusal on its way out. The document is written by the outermost layer,
-/// which knows the request's id.
+/// which knows the request's id, and logs the cause under it.
 #[derive(Clone, Debug)]
-pub struct Problem(pub Refusal);
+pub struct Problem {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// What the log is told, where something failed.
+    pub cause: Option<Arc<str>>,
+}
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self(refusal)
+        Self { refusal, cause: None }
     }
 }
 
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
-        // Here a failure becomes an answer, so here it is logged.
-        if error.is_failure() {
-            tracing::error!(%error, "request failed");
-        }
-        Self(error.refusal())
+        let cause = error.is_failure().then(|| error.to_string().into());
+        Self { refusal: error.refusal(), cause }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut answer = Response::new(Body::empty());
-        *answer.status_mut() = status(&self.0);
+        *answer.status_mut() = status(&self.refusal);
         answer.extensions_mut().insert(self);
         answer
     }

@@ -1,5 +1,7 @@
 //! What time has made due. Each question is bounded; the sweeper asks again.
 
+use std::time::Duration;
+
 use crate::domain::{ObjectKey, SessionId, Timestamp, Upload, UploadId};
 use crate::ledger::db::{Conn, Row, Statement, sql};
 use crate::ledger::error::LedgerError;
@@ -19,6 +21,8 @@ pub struct Remains {
     /// How many the store was asked to begin: beyond the known one, others may
     /// be listed under the key.
     pub begins: u32,
+    /// When it ended.
+    pub ended_at: Timestamp,
 }
 
 impl Ledger {
@@ -68,9 +72,14 @@ impl Ledger {
 
     /// Ended uploads of which the store may hold parts, those first that
     /// ended or were deferred first.
-    pub async fn remains(&self, limit: u32) -> Result<Vec<Remains>, LedgerError> {
-        let text = "SELECT id, object_key, session, begins FROM uploads WHERE remains ORDER BY updated_at LIMIT $1";
-        self.read().await?.rows(sql(text).bind(limit)).await?.iter().map(remains).collect()
+    ///
+    /// Each is due at once, and again when it has ended for `grace`: what was
+    /// on its way into the store when it ended arrives in between.
+    pub async fn remains(&self, grace: Duration, limit: u32) -> Result<Vec<Remains>, LedgerError> {
+        let before = self.now().minus(grace).millis();
+        let text = "SELECT id, object_key, session, begins, ended_at FROM uploads \
+                    WHERE remains AND (updated_at <= ended_at OR ended_at <= $1) ORDER BY updated_at LIMIT $2";
+        self.read().await?.rows(sql(text).bind(before).bind(limit)).await?.iter().map(remains).collect()
     }
 
     /// The store holds nothing of it any more.
@@ -105,6 +114,7 @@ fn remains(row: &Row) -> Result<Remains, LedgerError> {
         key: read.parse::<String, _>("object_key", |text| ObjectKey::parse(&text))?,
         session: read.get::<Option<String>>("session")?.map(SessionId::new),
         begins: read.count("begins")?,
+        ended_at: read.time("ended_at")?,
     })
 }
 

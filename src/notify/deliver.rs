@@ -85,7 +85,7 @@ impl Notifier {
         match sent.map(|answer| answer.status()) {
             Ok(status) if status.is_success() => Attempt { status: Some(status.as_u16()), error: None },
             Ok(status) => Attempt { status: Some(status.as_u16()), error: Some(answered(status)) },
-            Err(error) => Attempt { status: None, error: Some(whole_story(&error)) },
+            Err(error) => Attempt { status: None, error: Some(whole_story(&error.without_url())) },
         }
     }
 }

@@ -81,6 +81,11 @@ impl fmt::Display for Fault {
 }
 
 impl StoreError {
+    /// Whether it is not known what the store did, or the store is away.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
     /// Whether the same call may succeed later, unchanged.
     pub const fn is_transient(&self) -> bool {
         match self {
