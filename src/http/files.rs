@@ -44,11 +44,7 @@ pub(super) async fn post(
     } else {
         from_raw(&api, query, &headers, mime, body)?
     };
-    let bytes_max = api.engine.settings().upload.simple_max_bytes;
     let bytes = small.bytes.ok_or(Refusal::LengthRequired)?;
-    if bytes > bytes_max {
-        return Err(Refusal::SimpleFileTooLarge { bytes_max }.into());
-    }
     let file = api.engine.put_file(caller.owner, small.wanted, bytes, small.body).await?;
     Ok((StatusCode::CREATED, Json(encode::file(&file))).into_response())
 }
