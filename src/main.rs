@@ -1,6 +1,7 @@
 //! The command line: reads what was asked for and what is configured, starts
 //! the log, and hands over.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use chunkgate::app::{self, AppError, ServeOptions};
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
 fn serve(args: &ServeArgs) -> Result<(), AppError> {
     let loaded = load(&args.config, args.strictness())?;
     if args.print_config {
-        print!("{}", config::to_toml(&loaded));
+        // Whoever reads it may stop reading: `| head` is no failure.
+        let _ = io::stdout().write_all(config::to_toml(&loaded).as_bytes());
         return Ok(());
     }
     let config = start_log(loaded)?;

@@ -122,6 +122,8 @@ pub async fn post(State(api): State<Api>, caller: Caller, headers: HeaderMap, bo
     let fields = ChunkFields::decode(&form, &caller.owner, derive)?;
     let upload = match api.engine.known(&caller.owner, &fields.file_id).await? {
         Some(upload) => {
+            // What has ended is told so, whatever the form says of it.
+            rules::closed(&upload.state).map_or(Ok(()), Err)?;
             rules::agrees(&upload, &fields.declared())?;
             upload
         }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chunkgate::clock::{Clock as _, TestClock};
-use chunkgate::domain::event::{EventKind, event_id};
 use chunkgate::domain::PartBounds;
+use chunkgate::domain::event::{EventKind, event_id};
 use chunkgate::domain::plan::{Lesson, Plan};
 use chunkgate::domain::{
     Chunk, Crc64, File, FileId, Geometry, Learning, Lease, Object, ObjectKey, Owner, Progress, Timestamp, Upload,

@@ -2,8 +2,10 @@
 
 mod browser;
 mod emulator;
+mod engine;
 mod forms;
 mod harness;
+mod hooks;
 mod ledger;
 mod load;
 mod openapi;

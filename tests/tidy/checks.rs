@@ -141,7 +141,7 @@ impl Sql {
             line.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
                 && line.len() > beginning.len()
         };
-        if BEGINNINGS.iter().any(|beginning| begins(&beginning)) {
+        if BEGINNINGS.iter().any(begins) {
             self.0.insert(format!("SQL: {line:.60}"));
         }
     }

@@ -83,10 +83,8 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, items: &[Item]) {
-        self.children.extend(items.iter().filter_map(|item| match item {
-            Item::Mod(module) => Some(module.ident.to_string()),
-            _ => None,
-        }));
+        let child = |item: &Item| if let Item::Mod(module) = item { Some(module.ident.to_string()) } else { None };
+        self.children.extend(items.iter().filter_map(child));
         for item in items {
             self.visit_item(item);
         }

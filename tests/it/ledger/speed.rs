@@ -1,5 +1,6 @@
 //! How fast: printed, and asserted only where it is the design that makes it so.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::{Gate, on_both, plan};
@@ -29,7 +30,10 @@ async fn many_at_once_share_a_commit(gate: Gate) {
     }
     tasks.join_all().await;
     let together = rate(6400, began);
-    println!("{}: {alone:.0} rows/s one by one, {together:.0} rows/s with 64 at once", gate.ledger.backend());
+    let (backend, fsync) = (gate.ledger.backend(), fsync_time());
+    println!(
+        "{backend}: {alone:.0} rows/s one by one, {together:.0} rows/s with 64 at once; one fsync takes {fsync:?} here"
+    );
     assert!(together > alone, "batches are worth it");
 }
 
@@ -54,6 +58,21 @@ async fn completing_ten_thousand_parts(gate: Gate) {
     let began = now();
     assert_eq!(gate.ledger.chunk_indexes(upload.id).await.unwrap().len(), 10_000);
     println!("{name}: indexes {:?}", began.elapsed());
+}
+
+/// The median of fifty: what a commit costs on this disk at the least.
+fn fsync_time() -> Duration {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut times: Vec<Duration> = (0..50)
+        .map(|_| {
+            file.write_all(&[0; 4096]).unwrap();
+            let began = now();
+            file.sync_data().unwrap();
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
 }
 
 #[expect(clippy::disallowed_methods, reason = "a stopwatch is what a measurement is")]

@@ -1,0 +1,290 @@
+//! The engine on a store that does what it is told to do wrong: what a merge
+//! finds, and what it makes of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chunkgate::clock::{Clock, SystemClock};
+use chunkgate::domain::{FileId, Owner, PartNumber, Refusal, SessionId, Status};
+use chunkgate::engine::create::{CreateUpload, Cut};
+use chunkgate::engine::finish::Finished;
+use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
+use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
+use chunkgate::ledger::{DatabaseConfig, Ledger};
+use chunkgate::store::faulty::{Fault, FaultyStore, Operation};
+use chunkgate::store::memory::MemoryStore;
+use futures_util::StreamExt as _;
+
+use crate::postgres;
+
+const CHUNK: usize = 1000;
+
+struct House {
+    engine: Engine,
+    faulty: Arc<FaultyStore>,
+    memory: Arc<MemoryStore>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    async fn on(url: Option<String>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let url = url.unwrap_or_else(|| format!("sqlite://{}", folder.path().join("l.db").display()));
+        let upload = UploadConfig { lease: Duration::from_secs(3), ..UploadConfig::default() };
+        let ledger =
+            Ledger::open(&DatabaseConfig::default(), &url, clock.clone(), upload.lease).await.expect("a ledger");
+        let memory = Arc::new(MemoryStore::new());
+        let faulty = Arc::new(FaultyStore::new(memory.clone(), 1));
+        let settings = Settings {
+            upload,
+            sweep: SweepConfig::default(),
+            file_bytes_max: 1 << 40,
+            open_uploads_max: 100,
+            chunks_in_flight_max: 16,
+            queue_wait: Duration::from_secs(5),
+            endpoints: vec!["http://receiver".to_owned()],
+        };
+        let engine = Engine::new(ledger, faulty.clone(), clock, settings);
+        Self { engine, faulty, memory, _folder: folder }
+    }
+
+    async fn both() -> [Self; 2] {
+        [Self::on(None).await, Self::on(Some(postgres::new_database().await)).await]
+    }
+
+    async fn create(&self, id: &str, chunks: usize) {
+        let wanted = CreateUpload {
+            file_id: Some(file_id(id)),
+            file_name: "a".to_owned(),
+            content_type: None,
+            metadata: BTreeMap::new(),
+            checksum: None,
+            auto_complete: None,
+            restart: false,
+            cut: Cut::Declared { total_bytes: (chunks * CHUNK) as u64, chunk_bytes: Some(CHUNK as u64), count: None },
+        };
+        self.engine.create(&Owner::local(), wanted).await.expect("an upload");
+    }
+
+    async fn put(&self, id: &str, index: usize) -> Result<ChunkStored, EngineError> {
+        let bytes = Bytes::from(vec![index as u8; CHUNK]);
+        let put = PutChunk {
+            owner: Owner::local(),
+            file_id: file_id(id),
+            index: index as i128,
+            bytes: Some(CHUNK as u64),
+            checksums: Vec::new(),
+            body: Box::pin(futures_util::stream::iter([Ok(bytes)])),
+        };
+        self.engine.put_chunk(put).await
+    }
+
+    async fn put_ok(&self, id: &str, index: usize) -> ChunkStored {
+        self.put(id, index).await.unwrap_or_else(|error| panic!("chunk {index}: {error}"))
+    }
+
+    async fn refused(&self, id: &str, index: usize) -> &'static str {
+        self.put(id, index).await.expect_err("a refusal").refusal().code()
+    }
+
+    async fn status(&self, id: &str) -> Status {
+        self.engine.upload(&Owner::local(), &file_id(id)).await.expect("an upload").upload.state.status()
+    }
+
+    async fn missing(&self, id: &str) -> Vec<[u32; 2]> {
+        self.engine.chunks(&Owner::local(), &file_id(id)).await.expect("chunks").expect("an upload").missing
+    }
+
+    async fn content(&self, id: &str) -> Vec<u8> {
+        let file = self.engine.file(&Owner::local(), &file_id(id)).await.expect("a file");
+        let mut reading = self.engine.read_file(&file, None).await.expect("its bytes");
+        let mut content = Vec::new();
+        while let Some(frame) = reading.stream.next().await {
+            content.extend_from_slice(&frame.expect("a frame"));
+        }
+        content
+    }
+
+    async fn is_whole(&self, id: &str, chunks: usize) {
+        let expected: Vec<u8> = (0..chunks).flat_map(|index| vec![index as u8; CHUNK]).collect();
+        assert_eq!(self.content(id).await, expected);
+        assert_eq!(self.engine.ledger().outbox_counts().await.expect("counts").pending, 1, "one event");
+    }
+}
+
+fn file_id(text: &str) -> FileId {
+    FileId::parse(text).expect("an id")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_answer_was_lost_is_found() {
+    for house in House::both().await {
+        house.create("a", 2).await;
+        house.put_ok("a", 0).await;
+        house.faulty.fail_next(Operation::Complete, Fault::AnswerLost);
+        assert!(house.put_ok("a", 1).await.file.is_some());
+        house.is_whole("a", 2).await;
+        assert_eq!(house.memory.calls().complete.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_stays_lost_is_found_by_the_next_merge() {
+    for house in House::both().await {
+        house.create("b", 2).await;
+        house.put_ok("b", 0).await;
+        house.faulty.fail_next(Operation::Complete, Fault::AnswerLost);
+        // HEAD fails too, twice: the upload is put back.
+        for _ in 0..2 {
+            house.faulty.fail_next(Operation::Head, Fault::Unavailable);
+        }
+        let stored = house.put_ok("b", 1).await;
+        assert!(stored.file.is_none(), "acknowledged, though not merged yet");
+        assert_eq!(house.status("b").await, Status::Uploading);
+        // The store no longer knows the multipart upload. That is not "finished": the object is asked for.
+        house.engine.sweep(&mut None).await.expect("a sweep");
+        assert!(matches!(house.engine.finish(upload(&house, "b").await).await, Finished::Completed(_)));
+        house.is_whole("b", 2).await;
+    }
+}
+
+async fn upload(house: &House, id: &str) -> chunkgate::domain::UploadId {
+    house.engine.upload(&Owner::local(), &file_id(id)).await.expect("an upload").upload.id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_the_store_lost_is_failed_and_never_taken_for_finished() {
+    for house in House::both().await {
+        house.create("c", 2).await;
+        house.put_ok("c", 0).await;
+        house.faulty.fail_next(Operation::ListParts, Fault::NoSuchUpload);
+        assert_eq!(house.refused("c", 1).await, "upload_lost");
+        assert_eq!(house.status("c").await, Status::Failed);
+        assert_eq!(house.refused("c", 1).await, "upload_lost");
+        assert_eq!(house.engine.ledger().outbox_counts().await.expect("counts").pending, 1, "upload.failed");
+        // A lifecycle rule took it while chunks were still coming.
+        house.create("d", 3).await;
+        house.put_ok("d", 0).await;
+        house.faulty.fail_next(Operation::PutPart, Fault::NoSuchUpload);
+        assert_eq!(house.refused("d", 1).await, "upload_lost");
+        assert_eq!(house.status("d").await, Status::Failed);
+    }
+}
+
+async fn session(house: &House, id: &str) -> SessionId {
+    let view = house.engine.upload(&Owner::local(), &file_id(id)).await.expect("an upload");
+    view.upload.session().cloned().expect("a multipart upload")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_somebody_overwrote_is_asked_for_again() {
+    for house in House::both().await {
+        house.create("e", 3).await;
+        house.put_ok("e", 0).await;
+        house.put_ok("e", 1).await;
+        let first = session(&house, "e").await;
+        let second = PartNumber::new(2).expect("a number");
+        assert!(house.memory.overwrite_part(&first, second, vec![9; CHUNK]));
+        let stored = house.put_ok("e", 2).await;
+        assert_eq!((stored.file.is_none(), stored.missing), (true, Some(vec![[1, 1]])));
+        assert_eq!(house.missing("e").await, vec![[1, 1]]);
+        assert!(house.put_ok("e", 1).await.file.is_some());
+        house.is_whole("e", 3).await;
+        // The very chunk that completes the upload was overwritten: it is not acknowledged.
+        house.create("f", 1).await;
+        house.faulty.fail_next(Operation::ListParts, Fault::Unavailable);
+        house.put_ok("f", 0).await;
+        let session = session(&house, "f").await;
+        house.memory.overwrite_part(&session, PartNumber::new(1).expect("a number"), vec![9; CHUNK]);
+        assert_eq!(house.refused("f", 0).await, "store_unavailable");
+        assert!(house.put_ok("f", 0).await.file.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_whose_proof_is_wrong_is_not_acknowledged() {
+    for house in House::both().await {
+        house.create("g", 1).await;
+        house.faulty.fail_next(Operation::PutPart, Fault::WrongProof);
+        assert_eq!(house.refused("g", 0).await, "store_unavailable");
+        assert_eq!(house.missing("g").await, vec![[0, 0]]);
+        for fault in [Fault::Unavailable, Fault::MidBody, Fault::AnswerLost, Fault::Refused] {
+            house.faulty.fail_next(Operation::PutPart, fault);
+            assert_eq!(house.refused("g", 0).await, "store_unavailable", "{fault:?}");
+            assert_eq!(house.missing("g").await, vec![[0, 0]]);
+        }
+        house.faulty.fail_next(Operation::PutPart, Fault::Full);
+        assert_eq!(house.refused("g", 0).await, "storage_full");
+        assert!(house.put_ok("g", 0).await.file.is_some());
+        house.is_whole("g", 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_not_what_was_acknowledged_is_kept_and_not_announced() {
+    for house in House::both().await {
+        house.create("h", 1).await;
+        house.faulty.fail_next(Operation::Complete, Fault::WrongProof);
+        assert_eq!(house.refused("h", 0).await, Refusal::UploadFailed.code());
+        assert_eq!(house.status("h").await, Status::Failed);
+        assert_eq!(house.memory.keys().len(), 1, "kept for inspection");
+        house.engine.file(&Owner::local(), &file_id("h")).await.expect_err("no file");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_multipart_upload_is_begun_once_and_only_when_needed() {
+    for house in House::both().await {
+        house.create("i", 16).await;
+        assert_eq!(house.memory.open_uploads(), 0);
+        let house = Arc::new(house);
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..15 {
+            let house = house.clone();
+            tasks.spawn(async move { house.put_ok("i", index).await });
+        }
+        tasks.join_all().await;
+        assert_eq!(house.memory.calls().begin.load(Ordering::SeqCst), 1);
+        house.engine.abort(&Owner::local(), &file_id("i")).await.expect("aborted");
+        house.engine.sweep(&mut None).await.expect("a sweep");
+        house.engine.sweep(&mut None).await.expect("a sweep");
+        assert_eq!(house.memory.open_uploads(), 0);
+        // An initiate whose answer was lost leaves an orphan under a key of our own.
+        house.create("j", 2).await;
+        house.faulty.fail_next(Operation::Begin, Fault::AnswerLost);
+        assert_eq!(house.refused("j", 0).await, "store_unavailable");
+        house.put_ok("j", 0).await;
+        assert_eq!(house.memory.open_uploads(), 2);
+        assert!(house.put_ok("j", 1).await.file.is_some());
+        house.engine.sweep(&mut None).await.expect("a sweep");
+        assert_eq!(house.memory.open_uploads(), 0, "the orphan is gone, the object is not");
+        assert_eq!(house.content("j").await.len(), 2 * CHUNK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_file_is_not_created_while_the_store_is_away() {
+    let house = House::on(None).await;
+    house.faulty.fail_next(Operation::Put, Fault::Unavailable);
+    let wanted = |restart| CreateUpload {
+        file_id: Some(file_id("k")),
+        file_name: "a".to_owned(),
+        content_type: None,
+        metadata: BTreeMap::new(),
+        checksum: None,
+        auto_complete: Some(false),
+        restart,
+        cut: Cut::Declared { total_bytes: 0, chunk_bytes: None, count: None },
+    };
+    let refused = house.engine.create(&Owner::local(), wanted(false)).await.expect_err("a refusal");
+    assert_eq!(refused.refusal().code(), "store_unavailable");
+    assert!(house.engine.known(&Owner::local(), &file_id("k")).await.expect("an answer").is_none());
+    let created = house.engine.create(&Owner::local(), wanted(false)).await.expect("created");
+    assert!(created.is_new && created.upload.state.status() == Status::Completed);
+    let again = house.engine.create(&Owner::local(), wanted(true)).await.expect_err("a refusal");
+    assert_eq!(again.refusal().code(), "upload_completed");
+}
