@@ -10,9 +10,7 @@ pub fn remedy(code: &str) -> Option<&'static str> {
         }
         "NoSuchBucket" | "InvalidBucketName" => "check store.oss.bucket, and that store.oss.endpoint is its region's",
         "InvalidArgument" => "check store.oss.region, which the signature names",
-        "AccessDenied" => {
-            "check the key's permissions on the bucket, and that store.oss.endpoint is the bucket's own"
-        }
+        "AccessDenied" => "check the key's permissions on the bucket, and that store.oss.endpoint is the bucket's own",
         "SecondLevelDomainForbidden" => "set store.oss.path_style = false: OSS itself has buckets as subdomains",
         "RequestTimeTooSkewed" => "set this machine's clock",
         _ => return None,
