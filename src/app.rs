@@ -17,12 +17,12 @@ use crate::config::{Config, Environment};
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Access, Api, ApiKey, AuthMode, Health};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
 use crate::store::file::FileStore;
 use crate::store::measured::Measured;
-use crate::store::oss::OssStore;
+use crate::store::oss::{self, OssStore};
 use crate::store::{Store, StoreError, StoreKind};
 
 /// Connections when nothing else is said and descriptors allow it.
@@ -239,15 +239,19 @@ async fn open_ledger(config: &Config, clock: Arc<dyn Clock>) -> Result<Ledger, A
     Ledger::open(&config.database, url.expose(), clock, config.upload.lease).await.map_err(of_open)
 }
 
-fn of_open(error: crate::ledger::OpenError) -> AppError {
+fn of_open(error: OpenError) -> AppError {
+    if let OpenError::Url(_) = error {
+        return AppError::Configuration(error.to_string());
+    }
     AppError::Failed(error.to_string())
 }
 
 fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, AppError> {
     match config.store.kind {
         StoreKind::File => {
-            let store = FileStore::open(&config.file_store_dir(), clock);
-            Ok(Arc::new(store.map_err(|error| AppError::Failed(error.to_string()))?))
+            let folder = config.file_store_dir();
+            let failed = |error| AppError::Failed(format!("store.file.dir = {}: {error}", folder.display()));
+            Ok(Arc::new(FileStore::open(&folder, clock).map_err(failed)?))
         }
         StoreKind::Oss => {
             let environment = Environment::of_process();
@@ -272,7 +276,19 @@ async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError>
             error!(store = %place, %problem, "the store cannot be used right now; uploads get 503 until it can");
             Ok(())
         }
-        Ok(Err(problem)) => Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}"))),
+        Ok(Err(problem)) => {
+            let advice = match &problem {
+                StoreError::Refused(fault) => oss::remedy(&fault.code).map(|remedy| format!("; {remedy}")),
+                StoreError::Body
+                | StoreError::NoSuchUpload
+                | StoreError::NoSuchObject
+                | StoreError::PartsDiffer(_)
+                | StoreError::Full
+                | StoreError::Unavailable(_) => None,
+            };
+            let advice = advice.unwrap_or_default();
+            Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}{advice}")))
+        }
         Err(_) => {
             error!(store = %place, "the store did not answer within {} s; uploads get 503 until it does", STORE_CHECK_TIMEOUT.as_secs());
             Ok(())

@@ -99,6 +99,52 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every code there is, in order: what `openapi.yaml` lists.
+    pub const CODES: [&str; 42] = [
+        "body_timeout",
+        "body_too_long",
+        "body_too_short",
+        "checksum_mismatch",
+        "chunk_conflict",
+        "chunk_index_out_of_range",
+        "chunk_size_mismatch",
+        "chunk_size_out_of_range",
+        "chunk_superseded",
+        "chunks_missing",
+        "cors_origin_not_allowed",
+        "database_unavailable",
+        "fields_after_file",
+        "file_id_required",
+        "file_not_found",
+        "file_too_large",
+        "integrity_failed",
+        "internal",
+        "invalid_file_id",
+        "invalid_parameter",
+        "invalid_request",
+        "length_required",
+        "metadata_too_large",
+        "method_not_allowed",
+        "not_found",
+        "origin_not_allowed",
+        "overloaded",
+        "range_not_satisfiable",
+        "storage_full",
+        "store_unavailable",
+        "too_many_uploads",
+        "total_chunks_out_of_range",
+        "unauthorized",
+        "unsupported_encoding",
+        "upload_aborted",
+        "upload_completed",
+        "upload_completing",
+        "upload_conflict",
+        "upload_expired",
+        "upload_failed",
+        "upload_lost",
+        "upload_not_found",
+    ];
+
     /// A request that makes no sense, and why.
     pub fn invalid(reason: impl Into<String>) -> Self {
         Self::InvalidRequest { reason: reason.into() }
@@ -302,5 +348,22 @@ impl Refusal {
             Self::MethodNotAllowed => "this route has other methods, listed in Allow".to_owned(),
             Self::Internal => "the gateway made a mistake, which is in its log under this requestId".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// An enum cannot list its own variants; this file can be read.
+    #[test]
+    fn the_list_of_codes_is_complete() {
+        let source = include_str!("refusal.rs");
+        let (_, rest) = source.split_once("pub const fn code(").expect("the function");
+        let (function, _) = rest.split_once("\n    }\n").expect("its end");
+        let given: BTreeSet<&str> = function.split("=> \"").skip(1).filter_map(|arm| arm.split('"').next()).collect();
+        assert!(Refusal::CODES.into_iter().eq(given));
     }
 }

@@ -32,8 +32,13 @@ impl Engine {
         bytes: u64,
         body: Incoming,
     ) -> Result<File, EngineError> {
+        // In chunks it would be too large as well.
+        let file_bytes_max = self.shared.settings.file_bytes_max;
+        if bytes > file_bytes_max {
+            return Err(Refusal::FileTooLarge { bytes: Some(bytes), bytes_max: file_bytes_max }.into());
+        }
         let bytes_max = self.shared.settings.upload.simple_max_bytes.min(self.shared.store.limits().put_bytes_max);
-        if bytes > bytes_max.min(self.shared.settings.file_bytes_max) {
+        if bytes > bytes_max {
             return Err(Refusal::SimpleFileTooLarge { bytes_max }.into());
         }
         let plan = Plan::restore(bytes, u32::from(bytes > 0), bytes)

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,16 +24,17 @@ use crate::http::encode::{self, Shown};
 use crate::http::form::{self, FileForm};
 use crate::http::problem::Problem;
 use crate::http::uploads::BYTES_MAX;
-use crate::http::{Api, body};
+use crate::http::{Api, Parameters, body};
 
 /// `PUT /chunks/{fileId}/{chunkIndex}`
 pub async fn put(
     State(api): State<Api>,
     caller: Caller,
-    Path((file_id, index)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    let Path((file_id, index)) = path.map_err(|rejection| Refusal::invalid(rejection.body_text()))?;
     put_raw(api, caller, &file_id, &index, &headers, body).await
 }
 
@@ -269,7 +271,7 @@ pub(super) struct ChunksQuery {
 pub(super) async fn get(
     State(api): State<Api>,
     caller: Caller,
-    Query(query): Query<ChunksQuery>,
+    Parameters(query): Parameters<ChunksQuery>,
 ) -> Result<Response, Problem> {
     let file_id = FileId::parse(query.file_id.as_deref().unwrap_or(""))?;
     let shown = match query.view.as_deref() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -18,7 +18,7 @@ use crate::engine::intake::Incoming;
 use crate::http::auth::Caller;
 use crate::http::form;
 use crate::http::problem::Problem;
-use crate::http::{Api, FileIdPath, body, encode};
+use crate::http::{Api, FileIdPath, Parameters, body, encode};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +33,7 @@ pub(super) struct PostQuery {
 pub(super) async fn post(
     State(api): State<Api>,
     caller: Caller,
-    Query(query): Query<PostQuery>,
+    Parameters(query): Parameters<PostQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -44,11 +44,7 @@ pub(super) async fn post(
     } else {
         from_raw(&api, query, &headers, mime, body)?
     };
-    let bytes_max = api.engine.settings().upload.simple_max_bytes;
     let bytes = small.bytes.ok_or(Refusal::LengthRequired)?;
-    if bytes > bytes_max {
-        return Err(Refusal::SimpleFileTooLarge { bytes_max }.into());
-    }
     let file = api.engine.put_file(caller.owner, small.wanted, bytes, small.body).await?;
     Ok((StatusCode::CREATED, Json(encode::file(&file))).into_response())
 }

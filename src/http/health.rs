@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::engine::Engine;
@@ -132,28 +132,23 @@ pub async fn readyz(State(health): State<Health>) -> Response {
     "ok\n".into_response()
 }
 
-#[derive(Deserialize)]
-pub(super) struct HealthQuery {
-    strict: Option<String>,
-}
-
 /// `/healthz` of the public listener: nothing secret.
-pub(super) async fn healthz(health: State<Health>, query: Query<HealthQuery>) -> Response {
+pub(super) async fn healthz(health: State<Health>, query: RawQuery) -> Response {
     report(health, query, false).await
 }
 
 /// `/healthz` of the admin listener: with reasons.
-pub(super) async fn healthz_in_detail(health: State<Health>, query: Query<HealthQuery>) -> Response {
+pub(super) async fn healthz_in_detail(health: State<Health>, query: RawQuery) -> Response {
     report(health, query, true).await
 }
 
-async fn report(State(health): State<Health>, Query(query): Query<HealthQuery>, in_detail: bool) -> Response {
+async fn report(State(health): State<Health>, RawQuery(query): RawQuery, in_detail: bool) -> Response {
     let mut checks = health.checks().await;
     if !in_detail {
         checks.iter_mut().for_each(|check| check.reason = None);
     }
     let well = checks.iter().all(|check| check.status == "ok");
-    let strict = query.strict.is_some_and(|strict| strict == "1" || strict == "true");
+    let strict = query.is_some_and(|query| query.split('&').any(|pair| matches!(pair, "strict=1" | "strict=true")));
     let status = if strict && !well { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let overall = if well { "ok" } else { "failing" };
     let body = serde_json::json!({"status": overall, "checks": checks});

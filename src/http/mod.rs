@@ -19,12 +19,13 @@ pub mod uploads;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRef, FromRequestParts, Path};
+use axum::extract::{FromRef, FromRequestParts, Path, Query};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use http::request::Parts;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::de::DeserializeOwned;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::domain::{FileId, Refusal};
@@ -134,5 +135,20 @@ impl FromRequestParts<Api> for FileIdPath {
         // What cannot be decoded (`%ff`) is no fileId either.
         let Path(text) = path.map_err(|_| Refusal::InvalidFileId)?;
         Ok(Self(FileId::parse(&text)?))
+    }
+}
+
+/// The parameters of a query. Those that cannot be read (one name twice) get a
+/// problem document; axum's own extractor would answer in plain text.
+struct Parameters<T>(T);
+
+impl<T: DeserializeOwned> FromRequestParts<Api> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(parameters)) => Ok(Self(parameters)),
+            Err(rejection) => Err(Refusal::invalid(rejection.body_text()).into()),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +17,7 @@ use crate::domain::{Checksum, FileId, Refusal, Status, Timestamp, UploadId};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
-use crate::http::{Api, FileIdPath, body, encode};
+use crate::http::{Api, FileIdPath, Parameters, body, encode};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,7 +99,7 @@ pub(super) struct ListQuery {
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, Problem> {
     let status = query.status.as_deref().map(parse_status).transpose()?;
     let after = query.cursor.as_deref().map(parse_cursor).transpose()?;

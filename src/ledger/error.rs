@@ -147,7 +147,7 @@ pub enum OpenError {
         reason: String,
     },
     /// The server does not answer, or not to us.
-    #[error("the database {target} cannot be reached: {reason}")]
+    #[error("the database {target} cannot be reached: {reason}; check database.url, and that the server runs")]
     Unreachable {
         /// `host:port/name`
         target: String,

@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod bad_config;
 mod browser;
 mod emulator;
 mod engine;

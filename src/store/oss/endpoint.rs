@@ -202,7 +202,7 @@ fn agreed_bucket(configured: Option<&str>, pasted: Option<&str>) -> Result<Strin
     if valid {
         Ok(bucket.to_owned())
     } else {
-        Err(format!("{bucket:?} is not a bucket's name: 3 to 63 of a-z, 0-9 and -, not at the ends"))
+        Err(format!("store.oss.bucket = {bucket:?} is not a bucket's name: 3 to 63 of a-z, 0-9 and -, not at the ends"))
     }
 }
 

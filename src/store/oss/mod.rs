@@ -1,16 +1,18 @@
 //! Aliyun OSS.
 //!
-//! `sign`, `endpoint`, `xml`, `request` and `answer` decide and are pure;
+//! `sign`, `endpoint`, `xml`, `request`, `answer` and `remedy` decide and are pure;
 //! `client` sends, `store` says each call of the trait in OSS's words.
 
 pub mod answer;
 pub mod client;
 pub mod endpoint;
+pub mod remedy;
 pub mod request;
 pub mod sign;
 pub mod store;
 pub mod xml;
 
+pub use remedy::remedy;
 pub use store::OssStore;
 
 pub use crate::store::config::oss::{OssConfig, SignatureVersion};

@@ -54,11 +54,11 @@ impl OssStore {
         let given = oss.endpoint.as_deref().filter(|text| !text.trim().is_empty());
         let given = given.ok_or("store.oss.endpoint is not set (for example oss-cn-hangzhou.aliyuncs.com)")?;
         let endpoint = Endpoint::parse(given, oss.bucket.as_deref(), oss.path_style, oss.cname)
-            .map_err(|e| format!("store.oss.endpoint: {e}"))?;
+            .map_err(|e| named("store.oss.endpoint", e))?;
         let public = match oss.public_endpoint.as_deref().filter(|text| !text.trim().is_empty()) {
             None => endpoint.clone(),
             Some(text) => Endpoint::parse(text, Some(&endpoint.bucket), oss.path_style && !oss.cname, oss.cname)
-                .map_err(|e| format!("store.oss.public_endpoint: {e}"))?,
+                .map_err(|e| named("store.oss.public_endpoint", e))?,
         };
         let region = endpoint::region(oss.region.as_deref(), &endpoint).or_else(|| public.region.clone());
         let region = match (region, oss.signature) {
@@ -104,6 +104,11 @@ impl OssStore {
 
 /// Configured credentials, else those of the environment. A token belongs to
 /// its key: one of the environment is not mixed with a configured key.
+/// With the key it is about in front, unless it says so itself.
+fn named(key: &str, problem: String) -> String {
+    if problem.starts_with("store.oss.") { problem } else { format!("{key}: {problem}") }
+}
+
 fn credentials(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, String> {
     let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
     let is_set = |text: &&String| !text.trim().is_empty();
