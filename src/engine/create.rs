@@ -106,10 +106,8 @@ impl Engine {
     }
 
     async fn restart(&self, old: &Upload, owner: &Owner, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
-        match old.state {
-            State::Completed { .. } => return Err(Refusal::UploadCompleted.into()),
-            State::Completing { .. } => return Err(Refusal::UploadCompleting.into()),
-            State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {}
+        if let State::Completed { .. } | State::Completing { .. } = old.state {
+            return Err(not_given_up(&old.state).into());
         }
         let new = self.new_upload(owner, &wanted)?;
         if new.geometry.count() == 0 {
@@ -121,13 +119,7 @@ impl Engine {
         self.shared.events.notify_one();
         match creation {
             Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
-            Creation::Known(upload) => match upload.state {
-                State::Completed { .. } => Err(Refusal::UploadCompleted.into()),
-                State::Completing { .. } => Err(Refusal::UploadCompleting.into()),
-                State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
-                    Err(Refusal::conflict("somebody else began it anew at the same time").into())
-                }
-            },
+            Creation::Known(upload) => Err(not_given_up(&upload.state).into()),
             Creation::TooManyOpen => Err(Refusal::TooManyUploads { max: open_max }.into()),
         }
     }
@@ -208,7 +200,8 @@ impl Engine {
             let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
             if !self.shared.ledger.abort(old.id, &events).await? {
                 self.drop_object(&new).await;
-                return Err(self.why_closed(old.id).await?);
+                let now = self.shared.ledger.upload(old.id).await?.ok_or(Refusal::UploadNotFound)?;
+                return Err(not_given_up(&now.state).into());
             }
         }
         let object = Object { etag: stored.etag, bytes: 0, crc64: Crc64::EMPTY, completed_at: self.shared.clock.now() };
@@ -238,6 +231,17 @@ impl Engine {
                 self.drop_object(&new).await;
                 Ok((known, false))
             }
+        }
+    }
+}
+
+/// Why an upload in this state is not begun anew.
+fn not_given_up(state: &State) -> Refusal {
+    match state {
+        State::Completed { .. } => Refusal::UploadCompleted,
+        State::Completing { .. } => Refusal::UploadCompleting,
+        State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
+            Refusal::conflict("somebody else began it anew at the same time")
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tracing::warn;
 
-use crate::domain::{Refusal, SessionId, State, Upload, UploadId, rules};
+use crate::domain::{Refusal, SessionId, Upload, UploadId, rules};
 use crate::engine::{Engine, EngineError};
 use crate::ledger::SessionSet;
 use crate::store::{Begin, Target};
@@ -72,15 +72,10 @@ impl Engine {
         }
     }
 
-    /// Why an upload that was open a moment ago is so no longer.
+    /// Why an upload that was open a moment ago takes no chunk any more.
     pub(super) async fn why_closed(&self, id: UploadId) -> Result<EngineError, EngineError> {
         let upload = self.shared.ledger.upload(id).await?.ok_or(Refusal::UploadNotFound)?;
-        let merged = match upload.state {
-            State::Completed { .. } => Refusal::UploadCompleted,
-            State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
-                Refusal::UploadCompleting
-            }
-        };
-        Ok(rules::closed(&upload.state).unwrap_or(merged).into())
+        let merging = Refusal::StoreUnavailable { reason: "the upload is being merged" };
+        Ok(rules::closed(&upload.state).unwrap_or(merging).into())
     }
 }

@@ -1,7 +1,5 @@
 //! Chunks are recorded, alone and many at once.
 
-use std::collections::BTreeSet;
-
 use chunkgate::domain::plan::Lesson;
 use chunkgate::domain::{Chunk, Crc64, Geometry, Learning, Plan, Progress, UploadId};
 use chunkgate::ledger::{RecordChunk, Recorded};
@@ -175,18 +173,12 @@ async fn expiry_slides_forward_only(gate: Gate) {
 async fn a_caller_that_goes_away_has_recorded(gate: Gate) {
     let upload = gate.upload("a", 64).await;
     for index in 0..64 {
-        let (ledger, record) = (gate.ledger.clone(), gate.chunk_of(&upload, index));
-        let task = tokio::spawn(async move { ledger.record_chunk(record).await });
-        tokio::task::yield_now().await;
-        task.abort();
-        let _ = task.await;
+        // Polled once, so that the record is on its way to the writer, and dropped.
+        let mut call = Box::pin(gate.ledger.record_chunk(gate.chunk_of(&upload, index)));
+        let _ = futures_util::poll!(&mut call);
     }
-    // What reached the writer is written, and nothing is half written.
     let gate = gate.restart().await;
-    let rows = gate.ledger.chunks(upload.id).await.unwrap();
-    let indexes: BTreeSet<_> = rows.iter().map(|c| c.index).collect();
-    assert_eq!(indexes.len(), rows.len());
-    assert!(!rows.is_empty());
+    assert_eq!(gate.ledger.chunks(upload.id).await.unwrap().len(), 64);
 }
 
 async fn one_bad_record_spoils_no_other(gate: Gate) {

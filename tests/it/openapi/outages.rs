@@ -110,7 +110,7 @@ async fn merging(contract: &Contract, gateway: &Gateway) {
     let again = gateway.request(Method::POST, "/uploads").json(&again);
     contract.ask("/uploads", again).await.is_refused(409, "upload_completing");
     let late = gateway.request(Method::PUT, "/chunks/busy/0").body(vec![1; CHUNK]);
-    contract.ask("/chunks/{fileId}/{chunkIndex}", late).await.is_refused(409, "upload_completing");
+    contract.ask("/chunks/{fileId}/{chunkIndex}", late).await.is_refused(503, "store_unavailable");
     let complete = gateway.request(Method::POST, "/chunks/complete").json(&json!({"fileId": "busy"}));
     assert_eq!(contract.ask("/chunks/complete", complete).await.status, 202);
 }
