@@ -210,7 +210,7 @@ async fn say_what_is_due(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppEr
     for upload in ledger.ready_to_merge(None, ROWS).await.map_err(failed)? {
         info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "would merge");
     }
-    for remains in ledger.remains(Duration::ZERO, ROWS).await.map_err(failed)? {
+    for remains in ledger.remains(clock.now(), ROWS).await.map_err(failed)? {
         info!(upload = %remains.id, key = %remains.key, "would remove its parts from the store");
     }
     Ok(())

@@ -38,8 +38,8 @@ CREATE TABLE uploads (
     expires_at    INTEGER NOT NULL,
     -- When it left uploading and completing for good.
     ended_at      INTEGER,
-    -- Whether the store may hold parts that no object needs.
-    remains       INTEGER NOT NULL DEFAULT FALSE,
+    -- When to look next for parts in the store that no object needs; null when there are none.
+    clean_at      INTEGER,
     -- Whether it has ended with chunk rows that are still to be pruned.
     chunks_kept   INTEGER NOT NULL DEFAULT FALSE
 ) STRICT;
@@ -50,7 +50,7 @@ CREATE INDEX uploads_of_all ON uploads (created_at, id) WHERE is_current;
 CREATE INDEX uploads_expiring ON uploads (expires_at) WHERE state = 'uploading';
 CREATE INDEX uploads_mergeable ON uploads (id) WHERE state = 'uploading' AND auto_complete;
 CREATE INDEX uploads_completing ON uploads (lease_until) WHERE state = 'completing';
-CREATE INDEX uploads_with_remains ON uploads (updated_at) WHERE remains;
+CREATE INDEX uploads_with_remains ON uploads (clean_at) WHERE clean_at IS NOT NULL;
 CREATE INDEX uploads_with_chunks ON uploads (ended_at) WHERE chunks_kept;
 
 -- What was acknowledged. No foreign key: on Postgres its check would lock the

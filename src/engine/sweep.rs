@@ -15,6 +15,8 @@ const ROWS_PER_TURN: u32 = 200;
 /// The longest that a call to the store may still take effect after its upload
 /// has ended: then what it left is looked for once more, and forgotten.
 const CLEAN_GRACE: Duration = Duration::from_secs(600);
+/// The pause before a store is asked again that did not let go of something.
+const CLEAN_PAUSE: Duration = Duration::from_secs(60);
 /// Chunk rows that go in one statement, and statements of one turn.
 const CHUNKS_PER_STATEMENT: u32 = 10_000;
 const STATEMENTS_PER_TURN: u32 = 20;
@@ -109,19 +111,20 @@ impl Engine {
 
     async fn clean_remains(&self) -> Result<u64, EngineError> {
         let (ledger, mut cleaned) = (&self.shared.ledger, 0);
-        for remains in ledger.remains(CLEAN_GRACE, ROWS_PER_TURN).await? {
-            let settled = self.shared.clock.now().since(remains.ended_at) >= CLEAN_GRACE;
+        for remains in ledger.remains(self.shared.clock.now(), ROWS_PER_TURN).await? {
+            let now = self.shared.clock.now();
+            let settles_at = remains.ended_at.plus(CLEAN_GRACE);
             match self.clean(&remains).await {
-                Ok(true) if settled => {
+                Ok(true) if now >= settles_at => {
                     ledger.clear_remains(remains.id).await?;
                     cleaned += 1;
                 }
-                // Something may still be on its way into the store: a later
-                // turn looks again, behind the others.
-                Ok(true | false) => ledger.defer_remains(remains.id).await?,
+                // Something may still be on its way into the store.
+                Ok(true) => ledger.defer_remains(remains.id, settles_at).await?,
+                Ok(false) => ledger.defer_remains(remains.id, now.plus(CLEAN_PAUSE)).await?,
                 Err(error) => {
                     warn!(upload = %remains.id, key = %remains.key, %error, "parts are still in the store");
-                    ledger.defer_remains(remains.id).await?;
+                    ledger.defer_remains(remains.id, now.plus(CLEAN_PAUSE)).await?;
                     if error.is_unavailable() {
                         // It would be so for all the others too, a time-out each.
                         break;

@@ -164,7 +164,7 @@ async fn end(
     expired_by: Option<Timestamp>,
 ) -> Result<Option<String>, LedgerError> {
     let text = "UPDATE uploads SET state = $2, failure = $3, ended_at = $4, updated_at = $4, \
-                remains = (session IS NOT NULL OR begins > 0), chunks_kept = TRUE \
+                clean_at = CASE WHEN session IS NOT NULL OR begins > 0 THEN $4 END, chunks_kept = TRUE \
                 WHERE id = $1 AND state = 'uploading' AND expires_at <= $5 RETURNING id, owner";
     let failure = failure.map(|f| f.code().to_owned());
     let swap = sql(text).bind(id.0).bind(status.name()).bind(failure).bind(at.millis());
@@ -179,7 +179,8 @@ async fn fail_leased(
     at: Timestamp,
 ) -> Result<Option<String>, LedgerError> {
     let text = "UPDATE uploads SET state = 'failed', failure = $3, ended_at = $4, updated_at = $4, \
-                lease_token = NULL, remains = (session IS NOT NULL OR begins > 0), chunks_kept = TRUE \
+                lease_token = NULL, clean_at = CASE WHEN session IS NOT NULL OR begins > 0 THEN $4 END, \
+                chunks_kept = TRUE \
                 WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner";
     let swap = sql(text).bind(id.0).bind(lease.token.0).bind(failure.code()).bind(at.millis());
     owner_of(conn.rows(swap).await?.first())
@@ -194,7 +195,8 @@ async fn complete(
 ) -> Result<Option<String>, LedgerError> {
     // More than one multipart upload was asked for: the others may be there still.
     let text = "UPDATE uploads SET state = 'completed', etag = $3, crc64 = $4, file_bytes = $5, completed_at = $6, \
-                ended_at = $6, updated_at = $7, lease_token = NULL, remains = (begins > 1), chunks_kept = TRUE \
+                ended_at = $6, updated_at = $7, lease_token = NULL, \
+                clean_at = CASE WHEN begins > 1 THEN $6 END, chunks_kept = TRUE \
                 WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner";
     let object = &file.object;
     let swap = sql(text).bind(id.0).bind(lease.token.0).bind(object.etag.as_str());

@@ -1,7 +1,5 @@
 //! What time has made due. Each question is bounded; the sweeper asks again.
 
-use std::time::Duration;
-
 use crate::domain::{ObjectKey, SessionId, Timestamp, Upload, UploadId};
 use crate::ledger::db::{Conn, Row, Statement, sql};
 use crate::ledger::error::LedgerError;
@@ -70,32 +68,29 @@ impl Ledger {
         self.read().await?.rows(query).await?.iter().map(rows::upload).collect()
     }
 
-    /// Ended uploads of which the store may hold parts, those first that
-    /// ended or were deferred first.
-    ///
-    /// Each is due at once, and again when it has ended for `grace`: what was
-    /// on its way into the store when it ended arrives in between.
-    pub async fn remains(&self, grace: Duration, limit: u32) -> Result<Vec<Remains>, LedgerError> {
-        let before = self.now().minus(grace).millis();
+    /// Ended uploads of which the store may hold parts and that are due by
+    /// `now`, those first that were due first. One that has just ended is due at once.
+    pub async fn remains(&self, now: Timestamp, limit: u32) -> Result<Vec<Remains>, LedgerError> {
         let text = "SELECT id, object_key, session, begins, ended_at FROM uploads \
-                    WHERE remains AND (updated_at <= ended_at OR ended_at <= $1) ORDER BY updated_at LIMIT $2";
-        self.read().await?.rows(sql(text).bind(before).bind(limit)).await?.iter().map(remains).collect()
+                    WHERE clean_at <= $1 ORDER BY clean_at LIMIT $2";
+        self.read().await?.rows(sql(text).bind(now.millis()).bind(limit)).await?.iter().map(remains).collect()
     }
 
     /// The store holds nothing of it any more.
     pub async fn clear_remains(&self, id: UploadId) -> Result<(), LedgerError> {
-        let text = "UPDATE uploads SET remains = FALSE WHERE id = $1 AND remains";
+        let text = "UPDATE uploads SET clean_at = NULL WHERE id = $1";
         self.write(move |conn| {
             Box::pin(async move { conn.execute(sql(text).bind(id.0)).await.map(|_| End::Commit(())) })
         })
         .await
     }
 
-    /// The store did not let go of it this time: others come first.
-    pub async fn defer_remains(&self, id: UploadId) -> Result<(), LedgerError> {
-        let (text, now) = ("UPDATE uploads SET updated_at = $2 WHERE id = $1 AND remains", self.now().millis());
+    /// The store may hold more of it, or does not let go of it: looked at again at `until`.
+    pub async fn defer_remains(&self, id: UploadId, until: Timestamp) -> Result<(), LedgerError> {
+        let text = "UPDATE uploads SET clean_at = $2 WHERE id = $1 AND clean_at IS NOT NULL";
         self.write(move |conn| {
-            Box::pin(async move { conn.execute(sql(text).bind(id.0).bind(now)).await.map(|_| End::Commit(())) })
+            let swap = sql(text).bind(id.0).bind(until.millis());
+            Box::pin(async move { conn.execute(swap).await.map(|_| End::Commit(())) })
         })
         .await
     }

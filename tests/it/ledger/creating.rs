@@ -1,7 +1,6 @@
 //! Uploads begin, are found, are listed and begin anew.
 
-use std::time::Duration;
-
+use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Checksum, FileId, Owner, Progress, SessionId, State, Status};
 use chunkgate::ledger::{Creation, FileCreation, SessionSet};
@@ -88,7 +87,7 @@ async fn restarting_gives_up_what_was_there(gate: Gate) {
     assert!(matches!(restarted, Creation::Created(new) if new.id == wish.id));
     assert_eq!(gate.ledger.upload(old.id).await.unwrap().unwrap().state, State::Aborted);
     assert_eq!(gate.ledger.outbox_counts().await.unwrap().pending, 1);
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap()[0].id, old.id);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap()[0].id, old.id);
     let (now, counted) = gate.ledger.find_with_progress(&old.owner, &old.file_id).await.unwrap().unwrap();
     assert_eq!((now.geometry, counted), (plan(5), Progress::default()));
 

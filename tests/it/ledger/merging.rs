@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Failure, SessionId, State};
 use chunkgate::ledger::{Ledger, LedgerError, Recorded};
@@ -89,7 +90,7 @@ async fn a_merge_ends_in_a_file(gate: Gate) {
     assert_eq!(counted, progress(3));
     assert_eq!(gate.ledger.find_file(&upload.owner, &upload.file_id).await.unwrap(), Some(file));
     // One multipart upload was asked for, and it became the object.
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap(), []);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
     for gone in [
         gate.ledger.take_lease(upload.id).await.unwrap().is_some(),
         gate.ledger.abort(upload.id, &[]).await.unwrap(),
@@ -117,7 +118,7 @@ async fn a_merge_fails(gate: Gate) {
     assert!(gate.ledger.fail(upload.id, Some(lease), Failure::IntegrityFailed, &events).await.unwrap());
     let state = gate.ledger.upload(upload.id).await.unwrap().unwrap().state;
     assert_eq!(state, State::Failed { failure: Failure::IntegrityFailed });
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap()[0].id, upload.id);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap()[0].id, upload.id);
     assert_eq!(gate.ledger.outbox_counts().await.unwrap().pending, 1);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chunkgate::clock::Clock as _;
 use chunkgate::domain::SessionId;
 use chunkgate::ledger::Creation;
 
@@ -28,7 +29,7 @@ async fn what_expires_is_due_and_expires_once(gate: Gate) {
     assert!(!gate.ledger.expire(upload.id, now, &[]).await.unwrap());
     assert_eq!(gate.ledger.due_expired(now, 10).await.unwrap(), []);
     // Nothing was ever asked of the store.
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap(), []);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
 }
 
 async fn all_chunks_and_no_merge_is_found(gate: Gate) {
@@ -59,13 +60,13 @@ async fn remains_are_listed_until_they_are_cleared(gate: Gate) {
     gate.ledger.intend_session(upload.id).await.unwrap();
     gate.ledger.intend_session(upload.id).await.unwrap();
     gate.ledger.set_session(upload.id, &SessionId::new("s-1")).await.unwrap();
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap(), []);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
     gate.ledger.abort(upload.id, &[]).await.unwrap();
-    let remains = gate.ledger.remains(Duration::ZERO, 10).await.unwrap().remove(0);
+    let remains = gate.ledger.remains(gate.clock.now(), 10).await.unwrap().remove(0);
     assert_eq!((remains.id, remains.key, remains.begins), (upload.id, upload.key, 2));
     assert_eq!(remains.session, Some(SessionId::new("s-1")));
     gate.ledger.clear_remains(upload.id).await.unwrap();
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap(), []);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
 
     // Two were asked for, and one of them became the object.
     let (merged, lease) = gate.full("b", 1).await;
@@ -75,7 +76,7 @@ async fn remains_are_listed_until_they_are_cleared(gate: Gate) {
         gate.ledger.take_lease(merged.id).await.unwrap().unwrap()
     };
     assert!(gate.ledger.complete(merged.id, lease, &gate.file(&merged), &[]).await.unwrap());
-    assert_eq!(gate.ledger.remains(Duration::ZERO, 10).await.unwrap()[0].id, merged.id);
+    assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap()[0].id, merged.id);
 }
 
 async fn remains_that_stay_hold_up_no_others(gate: Gate) {
@@ -88,9 +89,9 @@ async fn remains_that_stay_hold_up_no_others(gate: Gate) {
         ended.push(upload.id);
     }
     for turn in 0..6 {
-        let first = gate.ledger.remains(Duration::ZERO, 1).await.unwrap().remove(0).id;
+        let first = gate.ledger.remains(gate.clock.now(), 1).await.unwrap().remove(0).id;
         assert_eq!(first, ended[turn % 3]);
-        gate.ledger.defer_remains(first).await.unwrap();
+        gate.ledger.defer_remains(first, gate.clock.now()).await.unwrap();
         gate.clock.advance(Duration::from_secs(1));
     }
 }
