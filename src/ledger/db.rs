@@ -159,6 +159,16 @@ enum Raw<'c> {
 }
 
 impl Conn {
+    /// Closes the connection when it is dropped, rather than give it back.
+    pub(super) fn close_on_drop(&mut self) {
+        match self {
+            Self::Sqlite(conn) => conn.close_on_drop(),
+            Self::Postgres(conn) => conn.close_on_drop(),
+            // Dropped, it rolls back.
+            Self::PostgresTransaction(_) => {}
+        }
+    }
+
     pub(super) const fn backend(&self) -> Backend {
         match self {
             Self::Sqlite(_) => Backend::Sqlite,

@@ -10,8 +10,10 @@ mod postgres;
 mod sqlite;
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -104,7 +106,11 @@ impl Writer {
 
     /// Whether writes can still be made durable.
     pub(super) fn sound(&self) -> Result<(), LedgerError> {
-        self.broken.get().map_or(Ok(()), |e| Err(e.clone()))
+        match self.broken.get() {
+            Some(e) => Err(e.clone()),
+            None if self.queue.is_closed() => Err(closed()),
+            None => Ok(()),
+        }
     }
 
     /// Commits what is queued and ends the task.
@@ -166,16 +172,23 @@ async fn run(pools: Pools, mut waiting: mpsc::Receiver<Write>, broken: Broken) {
             batch.retain(|write| !matches!(write, Write::Close));
         }
         let groups = group(batch.drain(..));
-        match &pools {
-            Pools::Sqlite { writer: Some(writer), .. } => sqlite::batch(&pools, writer, groups, &broken).await,
-            Pools::Sqlite { writer: None, .. } => groups.into_iter().for_each(|g| g.settle(Err(LedgerError::ReadOnly))),
-            Pools::Postgres(pool) => {
-                if let Err(e) = postgres::batch(pool, groups).await {
-                    refuse_waiting(&mut waiting, &mut open, &e);
-                }
-            }
+        // Whoever asked for something in a batch that panics hears that there is no answer; the next batch is another.
+        match AssertUnwindSafe(commit(&pools, groups, &broken)).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => refuse_waiting(&mut waiting, &mut open, &e),
+            Err(_) => tracing::error!("a batch of the ledger panicked"),
         }
     }
+}
+
+/// `Err` when there was no connection.
+async fn commit(pools: &Pools, groups: Vec<Group>, broken: &Broken) -> Result<(), LedgerError> {
+    match pools {
+        Pools::Sqlite { writer: Some(writer), .. } => sqlite::batch(pools, writer, groups, broken).await,
+        Pools::Sqlite { writer: None, .. } => groups.into_iter().for_each(|g| g.settle(Err(LedgerError::ReadOnly))),
+        Pools::Postgres(pool) => postgres::batch(pool, groups).await?,
+    }
+    Ok(())
 }
 
 /// There is no connection, and another wait would be another `acquire_timeout`.
@@ -328,6 +341,26 @@ mod tests {
         assert_eq!(ledger.abort(UploadId(UPLOAD), &[]).await, Err(broken.clone()));
         assert_eq!(ledger.ping().await, Err(broken));
         assert_eq!(ledger.chunk_indexes(UploadId(UPLOAD)).await.unwrap(), [0]);
+    }
+
+    /// What it wrote is rolled back with its batch, and the writer lives on.
+    #[tokio::test]
+    async fn a_write_that_panics_ends_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = ledger(&folder).await;
+        let panics = ledger.write(|conn| {
+            Box::pin(async move {
+                conn.swapped(sql("UPDATE uploads SET begins = 7")).await?;
+                let written: Option<()> = None;
+                written.expect("this one panics");
+                Ok(End::Commit(()))
+            })
+        });
+        assert_eq!(panics.await, Err(closed()));
+        ledger.ping().await.unwrap();
+        assert!(matches!(ledger.record_chunk(chunk(0, "e")).await, Ok(Recorded::New(_))));
+        let row = ledger.read().await.unwrap().row(sql("SELECT begins FROM uploads")).await.unwrap().unwrap();
+        assert_eq!(row.get::<i64>("begins").unwrap(), 0);
     }
 
     /// What fails alone is rolled back alone, in one transaction with others.
