@@ -2,10 +2,12 @@
 //! it. Used by the command line and by the tests.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -16,7 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Environment};
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::{Engine, Settings};
-use crate::http::{self, Access, Api, ApiKey, AuthMode, Health};
+use crate::http::{self, Access, Api, ApiKey, AuthMode, CorsConfig, Health};
 use crate::ledger::{Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
@@ -79,7 +81,7 @@ impl Gateway {
         let store = open_store(&config, clock.clone())?;
         check_store(&config, &*store).await?;
         let ledger = open_ledger(&config, clock.clone()).await?;
-        let access = access(&config, options, &ledger, &*clock).await?;
+        let access = Arc::new(access(&config, options, &ledger, &*clock).await?);
         let settings = settings(&config, &*store, notifier.endpoints());
         let engine = Engine::new(ledger, Arc::new(Measured::new(store, clock.clone())), clock, settings);
         let public = listen("listen", config.listen).await?;
@@ -87,10 +89,12 @@ impl Gateway {
         let (address, admin_address) = (local(&public)?, local(&admin)?);
         let draining = CancellationToken::new();
         let health = Health::new(engine.clone(), &config.health.ready_requires, draining.clone());
-        let api = Api::new(engine.clone(), access, &config.limits, &config.cors, health.clone(), address.port());
+        let api = |cors, port| Api::new(engine.clone(), access.clone(), &config.limits, cors, health.clone(), port);
+        // No page of another origin has any business on the admin listener.
+        let (api, admin_api) = (api(&config.cors, address.port()), api(&CorsConfig::default(), admin_address.port()));
         Ok(Self {
             public: (public, http::public(api)),
-            admin: (admin, http::admin(health, metrics.clone(), engine.clone())),
+            admin: (admin, http::admin(admin_api, metrics.clone())),
             limits: serve_limits(&config),
             engine,
             notifier,
@@ -107,15 +111,17 @@ impl Gateway {
     /// `limits.drain_deadline`, and closes the ledger.
     pub async fn run(self, stop: CancellationToken) {
         let engine = self.engine.clone();
+        let sweeping = engine.clone();
+        let (delivering, notifier, pause) = (engine.clone(), self.notifier, self.config.webhook.retry_initial);
         let loops = [
-            tokio::spawn({
-                let engine = engine.clone();
+            tokio::spawn(until_it_ends("sweeper", move || {
+                let engine = sweeping.clone();
                 async move { engine.run_sweeper().await }
-            }),
-            tokio::spawn({
-                let (engine, notifier, pause) = (engine.clone(), self.notifier, self.config.webhook.retry_initial);
+            })),
+            tokio::spawn(until_it_ends("delivery", move || {
+                let (engine, notifier) = (delivering.clone(), notifier.clone());
                 async move { engine.run_delivery(notifier, pause).await }
-            }),
+            })),
         ];
         let upkeep = tokio::spawn(keep_metrics(self.metrics));
         let closing = CancellationToken::new();
@@ -362,6 +368,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
 fn serve_limits(config: &Config) -> ServeLimits {
     ServeLimits {
         header_timeout: config.limits.header_timeout,
+        write_timeout: config.limits.body_idle_timeout,
         connections_max: config.limits.max_connections.unwrap_or_else(connections_that_fit),
         drain_deadline: config.limits.drain_deadline,
         ..ServeLimits::default()
@@ -392,6 +399,16 @@ fn recorder() -> PrometheusHandle {
         handle
     };
     HANDLE.get_or_init(build).clone()
+}
+
+/// Runs a loop of the background, and again when it panics: without it nothing
+/// would tell that uploads no longer expire, or events no longer go out.
+async fn until_it_ends<F: Future<Output = ()>>(name: &str, task: impl Fn() -> F) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+        error!(name, "a background loop panicked; it begins again");
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn keep_metrics(handle: PrometheusHandle) {

@@ -1,6 +1,6 @@
 //! The accept loop. `axum::serve` sets no timer, so a client that sends its
 //! headers one byte an hour would hold a connection for ever; this loop bounds
-//! headers, connections and the drain.
+//! headers, answers that nobody reads, connections and the drain.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -16,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
@@ -26,6 +26,8 @@ pub struct ServeLimits {
     /// From the first byte of a request (or an idle connection's last answer)
     /// to the end of its headers.
     pub header_timeout: Duration,
+    /// How long a client may leave an answer unread that is being sent.
+    pub write_timeout: Duration,
     /// Connections at once; further ones wait in the kernel's backlog.
     pub connections_max: usize,
     /// How long requests in flight may take once we shut down.
@@ -38,6 +40,7 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             connections_max: 10_000,
             drain_deadline: Duration::from_secs(25),
             read_ahead_bytes: 128 << 10,
@@ -66,11 +69,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
             accepted = accept(&listener) => accepted,
         };
         let router = router.clone();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request)
-        });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| router.clone().oneshot(request));
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(limits.write_timeout));
+        let connection = graceful.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
         let cut = cut.clone();
         tokio::spawn(async move {
             let _place = place;

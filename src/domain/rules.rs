@@ -155,6 +155,11 @@ pub fn agrees(upload: &Upload, declared: &Declared<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// What metadata beyond its bounds is refused with.
+pub const fn metadata_too_large() -> Refusal {
+    Refusal::MetadataTooLarge { pairs_max: METADATA_PAIRS_MAX, bytes_max: METADATA_BYTES_MAX }
+}
+
 /// Whether all chunks are recorded.
 pub const fn is_full(geometry: &Geometry, progress: Progress) -> bool {
     progress.chunks >= geometry.count()
@@ -203,7 +208,7 @@ pub fn check_content_type(value: &str) -> Result<(), Refusal> {
 pub fn check_metadata(metadata: &BTreeMap<String, String>) -> Result<(), Refusal> {
     let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
     if metadata.len() > METADATA_PAIRS_MAX || bytes > METADATA_BYTES_MAX {
-        return Err(Refusal::MetadataTooLarge { pairs_max: METADATA_PAIRS_MAX, bytes_max: METADATA_BYTES_MAX });
+        return Err(metadata_too_large());
     }
     Ok(())
 }

@@ -82,7 +82,8 @@ impl Engine {
                 return self.restart(upload, owner, wanted).await;
             }
             rules::agrees(upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
-            return Ok(CreatedUpload { upload: upload.clone(), is_new: false });
+            let upload = self.declared_late(upload.clone(), wanted.checksum).await?;
+            return Ok(CreatedUpload { upload, is_new: false });
         }
         let new = self.new_upload(owner, &wanted)?;
         if new.geometry.count() == 0 {
@@ -92,6 +93,18 @@ impl Engine {
         }
         let creation = self.shared.ledger.create_upload(&new, self.shared.settings.open_uploads_max).await?;
         self.created(creation, &wanted)
+    }
+
+    /// A checksum that a resuming client declares and the first call did not:
+    /// it is one more thing to verify at the end.
+    async fn declared_late(&self, upload: Upload, checksum: Option<Checksum>) -> Result<Upload, EngineError> {
+        let (Some(checksum), None, State::Open { .. }) = (checksum, upload.checksum, &upload.state) else {
+            return Ok(upload);
+        };
+        if self.shared.ledger.declare_checksum(upload.id, checksum).await? {
+            return Ok(Upload { checksum: Some(checksum), ..upload });
+        }
+        Ok(upload)
     }
 
     fn created(&self, creation: Creation, wanted: &CreateUpload) -> Result<CreatedUpload, EngineError> {

@@ -15,19 +15,28 @@ use crate::store::{Begin, Target};
 /// The uploads whose multipart upload this gateway is beginning right now.
 #[derive(Debug, Default)]
 pub struct Beginnings {
-    underway: Mutex<HashMap<UploadId, Weak<tokio::sync::Mutex<()>>>>,
+    underway: Mutex<HashMap<UploadId, Weak<Gate>>>,
 }
 
+/// One at a time goes through. Behind one that failed, those who waited for it
+/// fail likewise: each would only wait for the same store again.
+type Gate = tokio::sync::Mutex<Option<Refusal>>;
+
 impl Beginnings {
-    fn of(&self, upload: UploadId) -> Arc<tokio::sync::Mutex<()>> {
+    fn of(&self, upload: UploadId) -> Arc<Gate> {
         let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = underway.get(&upload).and_then(Weak::upgrade) {
             return gate;
         }
         underway.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let gate = Arc::new(Gate::default());
         underway.insert(upload, Arc::downgrade(&gate));
         gate
+    }
+
+    /// Who comes from now on tries anew.
+    fn forget(&self, upload: UploadId) {
+        self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&upload);
     }
 }
 
@@ -38,7 +47,19 @@ impl Engine {
             return Ok(session.clone());
         }
         let gate = self.shared.beginnings.of(upload.id);
-        let _one_at_a_time = gate.lock().await;
+        let mut failed = gate.lock().await;
+        if let Some(refusal) = failed.clone() {
+            return Err(refusal.into());
+        }
+        let begun = self.begin(upload).await;
+        if let Err(error) = &begun {
+            *failed = Some(error.refusal());
+            self.shared.beginnings.forget(upload.id);
+        }
+        begun
+    }
+
+    async fn begin(&self, upload: &Upload) -> Result<SessionId, EngineError> {
         let ledger = &self.shared.ledger;
         let upload = ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
         if let Some(session) = upload.session() {

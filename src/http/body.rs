@@ -16,7 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
-use crate::domain::Refusal;
+use crate::domain::{Refusal, rules};
 use crate::engine::intake::{Incoming, Interrupted};
 
 /// How much of an unwanted body is read.
@@ -171,8 +171,7 @@ pub async fn json<T: serde::de::DeserializeOwned>(body: Body, idle: Duration) ->
     while let Some(frame) = stream.next().await {
         bytes.extend_from_slice(&frame.map_err(interrupted)?);
         if bytes.len() > JSON_BYTES_MAX {
-            use crate::domain::rules::{METADATA_BYTES_MAX, METADATA_PAIRS_MAX};
-            return Err(Refusal::MetadataTooLarge { pairs_max: METADATA_PAIRS_MAX, bytes_max: METADATA_BYTES_MAX });
+            return Err(rules::metadata_too_large());
         }
     }
     serde_json::from_slice(&bytes)

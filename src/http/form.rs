@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -14,24 +15,36 @@ use crate::engine::intake::{Incoming, Interrupted};
 use crate::http::body::{self, incoming};
 use crate::http::multipart::{Form, boundary};
 
-/// The longest text field; metadata may be one.
-const FIELD_BYTES_MAX: usize = 64 << 10;
+/// All text fields together; metadata may be one.
+const TEXT_BYTES_MAX: usize = 64 << 10;
 /// The most fields of a form.
 const FIELDS_MAX: usize = 64;
 /// What all forms together may hold in memory.
 const HELD_BYTES_MAX: usize = 64 << 20;
+/// What is held is held in pieces of this size.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Memory for files that came before their fields.
 #[derive(Clone, Debug)]
 pub struct FormBuffers {
-    bytes_each: u64,
+    bytes_each: usize,
+    wait: Duration,
     bytes_left: Arc<Semaphore>,
 }
 
 impl FormBuffers {
-    /// Each form may hold this much; all together 64 MiB.
-    pub fn new(bytes_each: u64) -> Self {
-        Self { bytes_each, bytes_left: Arc::new(Semaphore::new(HELD_BYTES_MAX)) }
+    /// Each form may hold this much, and waits so long for it; all together 64 MiB.
+    pub fn new(bytes_each: u64, wait: Duration) -> Self {
+        let bytes_each = usize::try_from(bytes_each).unwrap_or(usize::MAX).min(HELD_BYTES_MAX);
+        Self { bytes_each, wait, bytes_left: Arc::new(Semaphore::new(HELD_BYTES_MAX)) }
+    }
+
+    /// Room for a file of up to this many bytes. All of it at once: forms that
+    /// each hold some and wait for more could wait for each other for ever.
+    async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Refusal> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(u32::try_from(self.bytes_each).unwrap_or(u32::MAX));
+        let room = tokio::time::timeout(self.wait, self.bytes_left.clone().acquire_many_owned(bytes)).await;
+        room.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)
     }
 }
 
@@ -59,7 +72,7 @@ pub type Enough = fn(&BTreeMap<String, String>) -> bool;
 pub async fn read(
     headers: &HeaderMap,
     body: Body,
-    idle: std::time::Duration,
+    idle: Duration,
     buffers: &FormBuffers,
     enough: Enough,
 ) -> Result<FileForm, Refusal> {
@@ -70,18 +83,20 @@ pub async fn read(
 }
 
 async fn read_parts(mut form: Form, buffers: &FormBuffers, enough: Enough) -> Result<FileForm, Interrupted> {
-    let mut fields = BTreeMap::new();
+    let (mut fields, mut count, mut text_left) = (BTreeMap::new(), 0, TEXT_BYTES_MAX);
     let mut held: Option<Held> = None;
     while let Some(part) = form.next_part().await? {
         let is_file = part.name == "file" || part.file_name.is_some();
         if !is_file {
-            let text = form.text(&part.name, FIELD_BYTES_MAX).await?;
-            fields.insert(part.name, text);
-            if fields.len() > FIELDS_MAX {
+            count += 1;
+            if count > FIELDS_MAX {
                 return Err(Interrupted::Malformed(Refusal::invalid(format!(
                     "a form has at most {FIELDS_MAX} fields"
                 ))));
             }
+            let text = form.text(&part.name, text_left).await?;
+            text_left -= text.len();
+            fields.insert(part.name, text);
         } else if held.is_some() {
             return Err(Interrupted::Malformed(Refusal::invalid(
                 "a form has one file: send each chunk in a form of its own",
@@ -97,42 +112,47 @@ async fn read_parts(mut form: Form, buffers: &FormBuffers, enough: Enough) -> Re
                 file: form.into_part(),
             });
         } else {
-            let (frames, _permit) = hold(&mut form, buffers).await?;
-            held = Some(Held { frames, _permit, file_name: part.file_name, content_type: part.content_type });
+            // Without an announced length it may be as long as a held file can be.
+            let room = buffers.room(form.bytes_if_last().unwrap_or(u64::MAX)).await;
+            let _room = room.map_err(Interrupted::Malformed)?;
+            let bytes = hold(&mut form, buffers.bytes_each).await?;
+            held = Some(Held { bytes, _room, file_name: part.file_name, content_type: part.content_type });
         }
     }
     let held = held.ok_or_else(|| Interrupted::Malformed(Refusal::invalid("the form has no part named file")))?;
-    let bytes = held.frames.iter().map(|frame| frame.len() as u64).sum();
+    let length = held.bytes.iter().map(|frame| frame.len() as u64).sum();
     let (file_name, content_type) = (held.file_name.clone(), held.content_type.clone());
     let file = futures_util::stream::unfold((held, 0), |(held, at)| async move {
-        // The permit lives as long as the frames.
-        let frame = held.frames.get(at)?.clone();
+        // The room is given back with the last of it.
+        let frame = held.bytes.get(at)?.clone();
         Some((Ok(frame), (held, at + 1)))
     });
-    Ok(FileForm { fields, file_name, content_type, bytes: Some(bytes), is_bound: false, file: Box::pin(file) })
+    Ok(FileForm { fields, file_name, content_type, bytes: Some(length), is_bound: false, file: Box::pin(file) })
 }
 
+/// A file that came before its fields.
 struct Held {
-    frames: Vec<Bytes>,
-    _permit: Vec<OwnedSemaphorePermit>,
+    bytes: Vec<Bytes>,
+    _room: OwnedSemaphorePermit,
     file_name: Option<String>,
     content_type: Option<String>,
 }
 
-async fn hold(form: &mut Form, buffers: &FormBuffers) -> Result<(Vec<Bytes>, Vec<OwnedSemaphorePermit>), Interrupted> {
-    let too_large = || Interrupted::Malformed(Refusal::FieldsAfterFile { bytes_max: buffers.bytes_each });
-    let (mut frames, mut permits, mut bytes) = (Vec::new(), Vec::new(), 0u64);
+/// The part that begins here, in pieces of one size: what a client sends in
+/// slivers takes no more room than what it sends at once.
+async fn hold(form: &mut Form, bytes_max: usize) -> Result<Vec<Bytes>, Interrupted> {
+    let (mut pieces, mut open, mut bytes) = (Vec::new(), BytesMut::new(), 0);
     while let Some(frame) = form.piece().await? {
-        bytes += frame.len() as u64;
-        if bytes > buffers.bytes_each {
-            return Err(too_large());
+        bytes += frame.len();
+        if bytes > bytes_max {
+            return Err(Interrupted::Malformed(Refusal::FieldsAfterFile { bytes_max: bytes_max as u64 }));
         }
-        let weight = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        // Waiting for memory while holding some could wait for ever.
-        let permit = buffers.bytes_left.clone().try_acquire_many_owned(weight);
-        permits.push(permit.map_err(|_| Interrupted::Malformed(Refusal::Overloaded))?);
         // A copy: the frame may be a small slice of a large read that it would keep alive.
-        frames.push(Bytes::copy_from_slice(&frame));
+        open.extend_from_slice(&frame);
+        if open.len() >= PIECE_BYTES {
+            pieces.push(open.split().freeze());
+        }
     }
-    Ok((frames, permits))
+    pieces.push(open.freeze());
+    Ok(pieces)
 }

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tracing::{Instrument as _, Level, debug, info, info_span, warn};
 
 use crate::domain::Refusal;
@@ -51,6 +51,9 @@ pub async fn around(State(api): State<Api>, mut request: Request, next: Next) ->
 }
 
 async fn inner(api: &Api, request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+        return Problem::from(Refusal::invalid("a request has one Host header (RFC 9112 §3.2)")).into_response();
+    }
     if let Some(answer) = api.cors.preflight(&request) {
         return answer;
     }

@@ -52,10 +52,10 @@ pub struct Api {
 }
 
 impl Api {
-    /// Everything the public listener needs.
+    /// Everything that a listener needs.
     pub fn new(
         engine: Engine,
-        access: Access,
+        access: Arc<Access>,
         limits: &LimitsConfig,
         cors: &CorsConfig,
         health: Health,
@@ -63,12 +63,12 @@ impl Api {
     ) -> Self {
         Self {
             engine,
-            access: Arc::new(access),
+            access,
             limits: Arc::new(limits.clone()),
             cors: cors::Cors::new(cors),
             cors_config: Arc::new(cors.clone()),
             lingering: body::Lingering::default(),
-            form_buffers: form::FormBuffers::new(limits.form_buffer),
+            form_buffers: form::FormBuffers::new(limits.form_buffer, limits.queue_wait),
             health,
             port,
         }
@@ -96,24 +96,27 @@ pub fn public(api: Api) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/healthz", get(health::healthz));
+    around(routes.with_state(api.clone()).merge(page::routes()), api)
+}
+
+/// The admin listener's routes.
+pub fn admin(api: Api, metrics: PrometheusHandle) -> Router {
+    let measured = Router::new().route("/metrics", get(health::metrics)).with_state((metrics, api.engine.clone()));
+    let health = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/healthz", get(health::healthz_in_detail))
+        .with_state(api.health.clone());
+    around(health.merge(measured), api)
+}
+
+/// What all routes of a listener have in common.
+fn around(routes: Router, api: Api) -> Router {
     routes
-        .with_state(api.clone())
-        .merge(page::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(layer::panicked))
         .layer(from_fn_with_state(api, layer::around))
-}
-
-/// The admin listener's routes.
-pub fn admin(health: Health, metrics: PrometheusHandle, engine: Engine) -> Router {
-    let measured = Router::new().route("/metrics", get(health::metrics)).with_state((metrics, engine));
-    Router::new()
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/healthz", get(health::healthz_in_detail))
-        .with_state(health)
-        .merge(measured)
 }
 
 async fn not_found() -> Response {

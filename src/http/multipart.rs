@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use memchr::memmem;
 
-use crate::domain::Refusal;
+use crate::domain::{Refusal, rules};
 use crate::engine::intake::{Incoming, Interrupted};
 
 /// The longest head of one part.
@@ -153,7 +153,12 @@ impl Form {
         while let Some(frame) = self.piece().await? {
             text.extend_from_slice(&frame);
             if text.len() > bytes_max {
-                return Err(malformed(format!("the field {name} is longer than {bytes_max} bytes")));
+                return Err(Interrupted::Malformed(match name {
+                    "metadata" => rules::metadata_too_large(),
+                    _ => Refusal::invalid(format!(
+                        "the form's text fields are too long: {name} goes beyond what they may take together"
+                    )),
+                }));
             }
         }
         String::from_utf8(text).map_err(|_| malformed(format!("the field {name} is not UTF-8")))

@@ -1,6 +1,6 @@
 //! Finding uploads, and the store's multipart upload of each.
 
-use crate::domain::{Chunk, FileId, Owner, Progress, SessionId, Status, Timestamp, Upload, UploadId};
+use crate::domain::{Checksum, Chunk, FileId, Owner, Progress, SessionId, Status, Timestamp, Upload, UploadId};
 use crate::ledger::db::{Conn, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns, count_columns, upload_columns};
@@ -100,6 +100,14 @@ impl Ledger {
     pub async fn intend_session(&self, id: UploadId) -> Result<bool, LedgerError> {
         let text = "UPDATE uploads SET begins = begins + 1 WHERE id = $1 AND state = 'uploading'";
         self.write(move |conn| Box::pin(async move { conn.swapped(sql(text).bind(id.0)).await.map(End::Commit) })).await
+    }
+
+    /// Adds the checksum of the whole file to an upload that has none. False
+    /// when it has one, or takes no chunks any more.
+    pub async fn declare_checksum(&self, id: UploadId, checksum: Checksum) -> Result<bool, LedgerError> {
+        let text = "UPDATE uploads SET checksum = $2 WHERE id = $1 AND checksum IS NULL AND state = 'uploading'";
+        let swap = sql(text).bind(id.0).bind(checksum.tagged());
+        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
     }
 
     /// Names the multipart upload that all chunks go into, once and for all.

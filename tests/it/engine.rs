@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
-use chunkgate::domain::{FileId, Owner, PartNumber, Refusal, SessionId, Status};
+use chunkgate::domain::{Checksum, Crc64, FileId, Owner, PartNumber, Refusal, SessionId, Status};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{DatabaseConfig, Ledger};
-use chunkgate::store::faulty::{Fault, FaultyStore, Operation};
+use chunkgate::store::faulty::{Fault, FaultyStore, Operation, Rates};
 use chunkgate::store::memory::MemoryStore;
 use futures_util::StreamExt as _;
 
@@ -255,6 +255,55 @@ async fn the_multipart_upload_is_begun_once_and_only_when_needed() {
         house.engine.sweep(&mut None).await.expect("a sweep");
         assert_eq!(house.memory.open_uploads(), 0, "the orphan is gone, the object is not");
         assert_eq!(house.content("j").await.len(), 2 * CHUNK);
+    }
+}
+
+/// Whoever waited for a store that does not begin is told with the one who
+/// asked: none of them waits for another attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_begin_that_fails_fails_for_all_who_wait_for_it() {
+    let house = Arc::new(House::on(None).await);
+    house.create("b", 16).await;
+    let slow_no = Rates {
+        unavailable_per_mille: 1000,
+        delayed_per_mille: 1000,
+        delay: Duration::from_millis(500),
+        ..Rates::default()
+    };
+    house.faulty.set_rates(Operation::Begin, slow_no);
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..15 {
+        let house = house.clone();
+        tasks.spawn(async move { house.refused("b", index).await });
+    }
+    for code in tasks.join_all().await {
+        assert_eq!(code, "store_unavailable");
+    }
+    assert_eq!(house.faulty.struck(), 1, "the store is asked once");
+    house.faulty.set_rates(Operation::Begin, Rates::default());
+    house.put_ok("b", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checksum_may_be_declared_by_who_resumes() {
+    for house in House::both().await {
+        house.create("c", 2).await;
+        house.put_ok("c", 0).await;
+        let declared = |value| CreateUpload {
+            file_id: Some(file_id("c")),
+            file_name: "a".to_owned(),
+            content_type: None,
+            metadata: BTreeMap::new(),
+            checksum: Some(Checksum::Crc64(Crc64(value))),
+            auto_complete: None,
+            restart: false,
+            cut: Cut::Declared { total_bytes: (2 * CHUNK) as u64, chunk_bytes: Some(CHUNK as u64), count: None },
+        };
+        house.engine.create(&Owner::local(), declared(1)).await.expect("resumed");
+        let differs = house.engine.create(&Owner::local(), declared(2)).await.expect_err("a refusal");
+        assert_eq!(differs.refusal().code(), "upload_conflict");
+        assert_eq!(house.refused("c", 1).await, "integrity_failed");
+        assert_eq!(house.status("c").await, Status::Failed);
     }
 }
 

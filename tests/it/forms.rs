@@ -108,6 +108,11 @@ async fn what_a_form_may_not_do() {
     post(&gateway, &fields("two", "1", "2"), &content(400 * KIB, 1), 9).await;
     post(&gateway, &fields("two", "0", "2"), &content(200 * KIB, 1), 9).await.is_refused(409, "upload_conflict");
     post(&gateway, &fields("two", "0", "3"), &content(300 * KIB, 1), 9).await.is_refused(409, "upload_conflict");
+    let long = "x".repeat(65 << 10);
+    post(&gateway, &[("fileId", "a"), ("note", &long)], &[0; 10], 9).await.is_refused(400, "invalid_request");
+    let files = |value: &str| form(gateway.request(Method::POST, "/files"), &[("metadata", value)], b"x", 9);
+    Answer::of(files(&long).send().await).await.is_refused(413, "metadata_too_large");
+    Answer::of(files("{\"a\":1}").send().await).await.is_refused(400, "invalid_request");
     let not_a_form = gateway.request(Method::POST, "/chunks").header("content-type", "text/plain").body("x");
     Answer::of(not_a_form.send().await).await.is_refused(400, "invalid_request");
 }

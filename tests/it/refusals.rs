@@ -249,6 +249,51 @@ async fn a_client_that_stops_sending_is_told() {
     assert_eq!(gateway.put("s", 0, &content(MIB, 1)).await.json["complete"], true);
 }
 
+/// Sends this head and reads what comes first.
+async fn head(address: std::net::SocketAddr, head: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.expect("a connection");
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 4096];
+    let read = socket.read(&mut answer).await.expect("an answer");
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_goes_to_one_host_which_is_ours() {
+    let gateway = Gateway::start(On::FileAndSqlite).await;
+    let (public, admin) = (gateway.address, gateway.admin);
+    for address in [public, admin] {
+        let double = format!("GET /uploads HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n\r\n");
+        for malformed in [double.as_str(), "GET /uploads HTTP/1.1\r\n\r\n"] {
+            let answer = head(address, malformed).await;
+            assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("invalid_request"), "{answer}");
+        }
+    }
+    let rebound = head(admin, "GET /metrics HTTP/1.1\r\nHost: evil.example:8081\r\n\r\n").await;
+    assert!(rebound.starts_with("HTTP/1.1 403") && rebound.contains("origin_not_allowed"), "{rebound}");
+    let own = head(admin, &format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\n\r\n")).await;
+    assert!(own.starts_with("HTTP/1.1 200") && own.contains("x-request-id"), "{own}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_is_cut() {
+    let gateway = Gateway::start_with(On::FileAndSqlite, &[("LIMITS__BODY_IDLE_TIMEOUT", "500ms")]).await;
+    let bytes = content(32 * MIB, 7);
+    gateway.create("r", bytes.len(), 8 * MIB).await;
+    gateway.put_all("r", &bytes, 8 * MIB).await;
+    let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+    let head = format!("GET /files/r/content HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address);
+    socket.write_all(head.as_bytes()).await.expect("sent");
+    // What the kernel holds for it is still there; the rest never comes.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut read = 0;
+    let mut buffer = vec![0; 1 << 20];
+    while let Ok(1..) = socket.read(&mut buffer).await.inspect(|bytes| read += bytes) {}
+    assert!(read > 0 && read < bytes.len(), "{read}");
+    // One that reads, however slowly, gets all of it.
+    assert_eq!(gateway.download("r").await, bytes);
+}
+
 /// A refusal that is decided by the head alone is on the wire before the body
 /// is, and the body is still taken: a browser reads the answer.
 #[tokio::test(flavor = "multi_thread")]
