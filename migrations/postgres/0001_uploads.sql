@@ -131,7 +131,8 @@ CREATE TABLE deliveries (
     PRIMARY KEY (event_id, endpoint)
 );
 
-CREATE INDEX deliveries_pending ON deliveries (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX deliveries_pending ON deliveries (endpoint, next_attempt_at) WHERE state = 'pending';
+CREATE INDEX deliveries_overdue ON deliveries (next_attempt_at) WHERE state = 'pending';
 CREATE INDEX deliveries_dead ON deliveries (event_id) WHERE state = 'dead';
 CREATE INDEX deliveries_leased ON deliveries (lease_token) WHERE lease_token IS NOT NULL;
 

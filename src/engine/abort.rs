@@ -16,7 +16,7 @@ impl Engine {
         if let State::Open { .. } = upload.state {
             let events = self.events(&upload, EventKind::Aborted, &Subject::Upload(&upload, None));
             if self.shared.ledger.abort(upload.id, &events).await? {
-                self.shared.events.notify_one();
+                self.deliver_soon();
                 self.clean_soon(&upload);
                 return Ok(());
             }

@@ -129,7 +129,7 @@ impl Engine {
         let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
         let open_max = self.shared.settings.open_uploads_max;
         let creation = self.shared.ledger.restart_upload(old.id, &new, open_max, &events).await?;
-        self.shared.events.notify_one();
+        self.deliver_soon();
         match creation {
             Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
             Creation::Known(upload) => Err(not_given_up(&upload.state).into()),
@@ -237,7 +237,7 @@ impl Engine {
         let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
         match self.shared.ledger.create_file(&new, &file, &events).await? {
             FileCreation::Created => {
-                self.shared.events.notify_one();
+                self.deliver_soon();
                 Ok((upload, true))
             }
             FileCreation::Known(known) => {

@@ -1,27 +1,25 @@
 //! The outbox, emptied: each event is sent to each receiver until it answers
 //! 2xx, under a lease, so that of several gateways one sends it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, warn};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Shared};
 use crate::ledger::Delivery;
 use crate::notify::Notifier;
 
 /// How long an event is tried before it is dead.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 /// The longest pause between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// How often the outbox is looked at when nothing says that it is due.
 const POLL: Duration = Duration::from_secs(1);
-/// Attempts of one gateway at one receiver at once: a slow one holds up no other.
-const PER_RECEIVER: usize = 16;
-/// Deliveries claimed at once.
-const CLAIM: u32 = 64;
+/// Attempts of one gateway at one receiver at once: a slow event holds up no other.
+const AT_ONCE: usize = 16;
 /// Longer than an attempt may take.
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -41,74 +39,72 @@ fn place_of(url: &str) -> &str {
 }
 
 impl Engine {
-    /// Delivers what is due until the engine drains.
+    /// Delivers what is due until the engine drains: to each receiver apart, so
+    /// that none waits for another.
     pub async fn run_delivery(&self, notifier: Notifier, retry_initial: Duration) {
-        let places: HashMap<String, Arc<Semaphore>> =
-            notifier.endpoints().into_iter().map(|e| (e, Arc::new(Semaphore::new(PER_RECEIVER)))).collect();
-        while !self.shared.stopping.is_cancelled() {
-            let free: u32 = places.values().map(|p| u32::try_from(p.available_permits()).unwrap_or(0)).sum();
-            let claimed = match free {
-                0 => Vec::new(),
-                free => self.claim(free.min(CLAIM)).await,
-            };
-            let more = !claimed.is_empty();
-            for delivery in claimed {
-                self.send(&notifier, &places, delivery, retry_initial).await;
+        let receivers = notifier.endpoints().into_iter().map(|endpoint| {
+            let courier = Courier { engine: self.clone(), notifier: notifier.clone(), endpoint, retry_initial };
+            courier.run()
+        });
+        join_all(receivers).await;
+    }
+}
+
+/// What delivers to one receiver.
+#[derive(Clone)]
+struct Courier {
+    engine: Engine,
+    notifier: Notifier,
+    endpoint: String,
+    retry_initial: Duration,
+}
+
+impl Courier {
+    async fn run(self) {
+        let shared = &self.engine.shared;
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        let mut events = shared.events.subscribe();
+        while !shared.stopping.is_cancelled() {
+            events.mark_unchanged();
+            // Only as many as can be sent at once: a lease on what waits in line would run out.
+            let Ok(first) = places.clone().acquire_owned().await else { return };
+            let mut free = vec![first];
+            free.extend(std::iter::from_fn(|| places.clone().try_acquire_owned().ok()));
+            let claimed = self.claim(free.len()).await;
+            let idle = claimed.is_empty();
+            for (delivery, place) in claimed.into_iter().zip(free) {
+                let courier = self.clone();
+                self.engine.spawn(async move {
+                    let _place = place;
+                    courier.attempt(&delivery).await;
+                });
             }
-            if !more {
+            if idle {
                 tokio::select! {
-                    () = self.shared.events.notified() => {}
+                    _ = events.changed() => {}
                     () = tokio::time::sleep(POLL) => {}
-                    () = self.shared.stopping.cancelled() => {}
+                    () = shared.stopping.cancelled() => {}
                 }
             }
         }
     }
 
-    async fn claim(&self, limit: u32) -> Vec<Delivery> {
-        self.shared.ledger.claim_deliveries(limit, LEASE).await.unwrap_or_else(|error| {
+    async fn claim(&self, limit: usize) -> Vec<Delivery> {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        let claimed = self.engine.shared.ledger.claim_deliveries(&self.endpoint, limit, LEASE).await;
+        claimed.unwrap_or_else(|error| {
             warn!(%error, "the outbox could not be read");
             Vec::new()
         })
     }
 
-    async fn send(
-        &self,
-        notifier: &Notifier,
-        places: &HashMap<String, Arc<Semaphore>>,
-        delivery: Delivery,
-        retry_initial: Duration,
-    ) {
-        let place = match places.get(&delivery.endpoint) {
-            Some(place) => match place.clone().try_acquire_owned() {
-                Ok(place) => Some(place),
-                // This receiver is slow and its places are taken: the lease runs out and it is claimed again.
-                Err(_) => return self.put_off(&delivery, retry_initial).await,
-            },
-            None => None,
-        };
-        let (engine, notifier) = (self.clone(), notifier.clone());
-        self.spawn(async move {
-            let _place = place;
-            engine.attempt(&notifier, &delivery, retry_initial).await;
-        });
-    }
-
-    async fn put_off(&self, delivery: &Delivery, retry_initial: Duration) {
-        let next = self.shared.clock.now().plus(retry_initial);
-        let put_off = self.shared.ledger.release_delivery(delivery, next).await;
-        if let Err(error) = put_off {
-            warn!(event = %delivery.event, %error, "a delivery could not be put off; its lease will run out");
-        }
-    }
-
-    async fn attempt(&self, notifier: &Notifier, delivery: &Delivery, retry_initial: Duration) {
-        let now = self.shared.clock.now();
-        let attempt = notifier.attempt(&delivery.endpoint, &delivery.event, &delivery.body, now).await;
+    async fn attempt(&self, delivery: &Delivery) {
+        let Shared { ledger, clock, .. } = &*self.engine.shared;
+        let now = clock.now();
+        let attempt = self.notifier.attempt(&delivery.endpoint, &delivery.event, &delivery.body, now).await;
         let outcome = if attempt.error.is_none() { "delivered" } else { "failed" };
         metrics::counter!("chunkgate_webhook_attempts_total", "outcome" => outcome).increment(1);
-        let ledger = &self.shared.ledger;
-        let now = self.shared.clock.now();
+        let now = clock.now();
         let marked = match (&attempt.error, attempt.status) {
             (None, status) => {
                 debug!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), "event delivered");
@@ -119,7 +115,7 @@ impl Engine {
                 ledger.bury_delivery(delivery, status, reason).await
             }
             (Some(reason), status) => {
-                let pause = pause_after(delivery.attempts + 1, retry_initial, self.shared.clock.random());
+                let pause = pause_after(delivery.attempts + 1, self.retry_initial, clock.random());
                 warn!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), attempts = delivery.attempts + 1, reason, "event not delivered; trying again");
                 ledger.retry_delivery(delivery, now.plus(pause), status, reason).await
             }

@@ -325,7 +325,7 @@ impl Engine {
             warn!(upload = %upload.id, "the merge was taken over before it could be recorded");
             return self.settled(upload.id).await;
         }
-        self.shared.events.notify_one();
+        self.deliver_soon();
         metrics::counter!("chunkgate_uploads_completed_total").increment(1);
         info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, bytes = whole.0, key = %upload.key, "upload completed");
         Ok(Finished::Completed(file))
@@ -351,7 +351,7 @@ impl Engine {
         let events = self.events(upload, EventKind::Failed, &Subject::Upload(upload, Some(failure)));
         let failed = self.shared.ledger.fail(upload.id, lease, failure, &events).await?;
         if failed {
-            self.shared.events.notify_one();
+            self.deliver_soon();
             metrics::counter!("chunkgate_uploads_failed_total", "failure" => failure.code()).increment(1);
             warn!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, failure = failure.code(), "upload failed");
         }

@@ -19,7 +19,7 @@ pub mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -74,7 +74,7 @@ struct Shared {
     beginnings: session::Beginnings,
     merges: finish::Merges,
     /// Something may be due in the outbox.
-    events: Notify,
+    events: watch::Sender<()>,
 }
 
 impl Engine {
@@ -92,7 +92,7 @@ impl Engine {
             slots: slots::Slots::default(),
             beginnings: session::Beginnings::default(),
             merges: finish::Merges::default(),
-            events: Notify::new(),
+            events: watch::Sender::new(()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -148,6 +148,11 @@ impl Engine {
             at,
             endpoints,
         }]
+    }
+
+    /// An event has been recorded: nobody waits for the next look at the outbox.
+    fn deliver_soon(&self) {
+        self.shared.events.send_replace(());
     }
 
     /// Spawns what nobody may cancel.

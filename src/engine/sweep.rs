@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::{Upload, UploadId};
+use crate::engine::deliver::GIVE_UP_AFTER;
 use crate::engine::finish::Entry;
 use crate::engine::{Engine, EngineError};
 
@@ -32,6 +33,8 @@ pub struct Swept {
     pub cleaned: u64,
     /// Chunk rows of long completed uploads that were dropped.
     pub chunks: u64,
+    /// Deliveries to receivers that are no longer configured, given up.
+    pub deliveries: u64,
 }
 
 impl Swept {
@@ -71,6 +74,7 @@ impl Engine {
             expired: self.expire().await?,
             cleaned: self.clean_remains().await?,
             chunks: self.forget_chunks().await?,
+            deliveries: self.forget_deliveries().await?,
         })
     }
 
@@ -103,7 +107,7 @@ impl Engine {
         let events = self.events(upload, EventKind::Expired, &Subject::Upload(upload, None));
         let done = self.shared.ledger.expire(upload.id, self.shared.clock.now(), &events).await?;
         if done {
-            self.shared.events.notify_one();
+            self.deliver_soon();
             info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "upload expired");
         }
         Ok(done)
@@ -133,6 +137,12 @@ impl Engine {
             }
         }
         Ok(cleaned)
+    }
+
+    /// What is due for longer than anything is tried, nobody tries.
+    async fn forget_deliveries(&self) -> Result<u64, EngineError> {
+        let before = self.shared.clock.now().minus(GIVE_UP_AFTER);
+        Ok(self.shared.ledger.bury_forgotten(before, ROWS_PER_TURN).await?)
     }
 
     async fn forget_chunks(&self) -> Result<u64, EngineError> {

@@ -60,19 +60,26 @@ pub struct OutboxCounts {
 }
 
 impl Ledger {
-    /// Claims up to `limit` deliveries that are due, for `lease` from now,
-    /// those first that were due first. No two callers get the same one.
-    pub async fn claim_deliveries(&self, limit: u32, lease: Duration) -> Result<Vec<Delivery>, LedgerError> {
+    /// Claims up to `limit` deliveries to this endpoint that are due, for
+    /// `lease` from now, those first that were due first. No two callers get
+    /// the same one.
+    pub async fn claim_deliveries(
+        &self,
+        endpoint: &str,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Delivery>, LedgerError> {
+        let endpoint = endpoint.to_owned();
         let token = self.inner.clock.uuid_v4();
         let (now, lease_clock, lease) = (self.now().millis(), self.lease_clock(), millis(lease));
         self.write(move |conn| {
             Box::pin(async move {
                 let text = "UPDATE deliveries SET lease_token = $1, lease_until = $2 + $3 + {lease_clock} \
                             WHERE (event_id, endpoint) IN (SELECT event_id, endpoint FROM deliveries \
-                            WHERE state = 'pending' AND next_attempt_at <= $4 AND lease_until <= $2 + {lease_clock} \
+                            WHERE endpoint = $6 AND state = 'pending' AND next_attempt_at <= $4 AND lease_until <= $2 + {lease_clock} \
                             ORDER BY next_attempt_at, event_id LIMIT $5 {skip_locked}) \
                             RETURNING event_id";
-                let claim = sql(text).bind(token).bind(lease_clock).bind(lease).bind(now).bind(limit);
+                let claim = sql(text).bind(token).bind(lease_clock).bind(lease).bind(now).bind(limit).bind(endpoint);
                 if conn.rows(claim).await?.is_empty() {
                     return Ok(End::Rollback(Vec::new()));
                 }
@@ -105,14 +112,6 @@ impl Ledger {
         self.settle(of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error)).await
     }
 
-    /// It goes back as it was claimed, not before `next_at`: there was no
-    /// place to attempt it. False when the lease is no longer ours.
-    pub async fn release_delivery(&self, delivery: &Delivery, next_at: Timestamp) -> Result<bool, LedgerError> {
-        let text = "UPDATE deliveries SET lease_token = NULL, lease_until = 0, next_attempt_at = $4 \
-                    WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
-        self.settle(of(delivery, text).bind(next_at.millis())).await
-    }
-
     /// It is given up. False when the lease is no longer ours.
     pub async fn bury_delivery(
         &self,
@@ -124,6 +123,18 @@ impl Ledger {
                     last_status = $4, last_error = $5 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
         self.settle(of(delivery, text).bind(status.map(i64::from)).bind(error)).await
+    }
+
+    /// Gives up what nobody has tried since `before`: its endpoint is no longer
+    /// configured anywhere. Says how many.
+    pub async fn bury_forgotten(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let text = "UPDATE deliveries SET state = 'dead', lease_token = NULL, \
+                    last_error = 'no gateway has this receiver in its configuration any more' \
+                    WHERE (event_id, endpoint) IN (SELECT event_id, endpoint FROM deliveries \
+                    WHERE state = 'pending' AND next_attempt_at < $1 AND lease_until <= $2 + {lease_clock} \
+                    ORDER BY next_attempt_at LIMIT $3 {skip_locked})";
+        let swap = sql(text).bind(before.millis()).bind(self.lease_clock()).bind(limit);
+        self.write(move |conn| Box::pin(async move { conn.execute(swap).await.map(End::Commit) })).await
     }
 
     async fn settle(&self, swap: Statement) -> Result<bool, LedgerError> {
