@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use crate::domain::{File, FileId, Geometry, Object, Owner, Plan, Refusal, State};
 use crate::engine::create::CreateUpload;
@@ -98,9 +99,11 @@ impl Engine {
     pub async fn read_file(&self, file: &File, range: Option<Range<u64>>) -> Result<Reading, EngineError> {
         match self.shared.store.get(&file.key, range).await {
             Ok(reading) => Ok(reading),
-            // The row says that it is there: somebody removed it behind our back.
-            Err(StoreError::NoSuchObject) => {
-                Err(EngineError::Broken(format!("the object {} of file {} is gone from the store", file.key, file.id)))
+            // The row says that it is there: somebody removed it, or the gateway was given another store.
+            Err(error @ StoreError::NoSuchObject) => {
+                error!(file = %file.id, key = %file.key, store = self.shared.store.kind(), bucket = self.shared.store.bucket(),
+                    "the object of a file is not in the store; is this the store that it was put into?");
+                Err(error.into())
             }
             Err(error) => Err(error.into()),
         }

@@ -31,7 +31,7 @@ pub struct StoreConfig {
     /// Waiting for a slow client does not count.
     #[serde(with = "units::duration")]
     pub idle_timeout: Duration,
-    /// Attempts of a call that can be repeated.
+    /// How often a call is repeated that can be.
     pub retries: u32,
     /// Connections kept.
     pub pool: PoolConfig,

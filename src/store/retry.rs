@@ -20,9 +20,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The SDKs' pauses, with this many attempts in all.
-    pub fn with_attempts(attempts: u32) -> Self {
-        Self { attempts: attempts.max(1), base: BASE, cap: CAP }
+    /// The SDKs' pauses, with this many attempts after the first.
+    pub fn with_retries(retries: u32) -> Self {
+        Self { attempts: retries.saturating_add(1), base: BASE, cap: CAP }
     }
 
     /// The pause after the `done`-th failed attempt (from 1), or none when
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_cap_and_end_with_the_attempts() {
-        let backoff = Backoff::with_attempts(12);
+        let backoff = Backoff::with_retries(11);
         let longest = |done| (0..2000u128).filter_map(|n| backoff.pause_after(done, n * 10_007)).max();
         assert!(longest(1) <= Some(BASE) && longest(1) > Some(BASE / 2));
         assert!(longest(3) <= Some(BASE * 4) && longest(3) > Some(BASE * 2));
@@ -56,9 +56,9 @@ mod tests {
 
     #[test]
     fn there_is_always_one_attempt() {
-        let backoff = Backoff::with_attempts(0);
+        let backoff = Backoff::with_retries(0);
         assert_eq!(backoff.attempts, 1);
         assert_eq!(backoff.pause_after(1, 7), None);
-        assert!(Backoff::with_attempts(u32::MAX).pause_after(1_000, u128::MAX) <= Some(CAP));
+        assert!(Backoff::with_retries(u32::MAX).pause_after(1_000, u128::MAX) <= Some(CAP));
     }
 }

@@ -99,7 +99,7 @@ impl Client {
             credentials,
             deadlines: Deadlines { first_byte: config.first_byte_timeout, idle: config.idle_timeout },
             connect_timeout: config.connect_timeout,
-            backoff: Backoff::with_attempts(config.retries),
+            backoff: Backoff::with_retries(config.retries),
             skew_millis: AtomicI64::new(0),
         })
     }
@@ -121,7 +121,7 @@ impl Client {
 
     /// The same in a single attempt.
     pub async fn call_once(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
-        self.call_with(call, Backoff::with_attempts(1)).await
+        self.call_with(call, Backoff::with_retries(0)).await
     }
 
     async fn call_with(&self, call: &Call<'_>, backoff: Backoff) -> Result<Answer, StoreError> {
