@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId};
+use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 
 pub use config::{FileConfig, PoolConfig, StoreConfig, StoreKind};
 pub use error::{BodyBroken, StoreError};
@@ -140,6 +140,8 @@ pub struct ListedUpload {
     pub key: String,
     /// The store's name for it.
     pub session: SessionId,
+    /// When it was begun, where the store says so.
+    pub begun_at: Option<Timestamp>,
 }
 
 /// An object store with multipart uploads.
