@@ -24,7 +24,7 @@ use crate::ledger::{Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
 use crate::store::file::FileStore;
-use crate::store::measured::Measured;
+use crate::store::guarded::Guarded;
 use crate::store::oss::{self, OssStore};
 use crate::store::{Store, StoreError, StoreKind};
 
@@ -84,7 +84,8 @@ impl Gateway {
         let ledger = open_ledger(&config, clock.clone()).await?;
         let access = Arc::new(access(&config, options, &ledger, &*clock).await?);
         let settings = settings(&config, &*store, notifier.endpoints());
-        let engine = Engine::new(ledger, Arc::new(Measured::new(store, clock.clone())), clock, settings);
+        let engine =
+            Engine::new(ledger, Arc::new(Guarded::new(store, clock.clone(), &config.store.breaker)), clock, settings);
         let public = listen("listen", config.listen).await?;
         let admin = listen("admin_listen", config.admin_listen).await?;
         let (address, admin_address) = (local(&public)?, local(&admin)?);
