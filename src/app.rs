@@ -316,6 +316,7 @@ fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Setti
         file_bytes_max: config.limits.max_file_size.map_or(largest, |bytes| bytes.min(largest)),
         open_uploads_max: config.limits.max_open_uploads,
         chunks_in_flight_max: config.limits.max_concurrent_chunks,
+        owners_share: config.auth.mode != AuthMode::None,
         queue_wait: config.limits.queue_wait,
         endpoints,
     }
