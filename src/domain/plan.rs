@@ -177,8 +177,8 @@ impl Learning {
     pub fn settled(&self) -> Option<Plan> {
         let others = u64::from(self.count) - 1;
         let (chunk_bytes, total_bytes) = match (self.chunk_bytes, self.last_bytes, self.total_bytes) {
-            // One chunk: it is the first and the last.
-            (_, Some(last), _) if others == 0 => (last, last),
+            // One chunk is the first and the last: what was said of the others says nothing of it.
+            (chunk, Some(last), _) if others == 0 => (chunk.filter(|&c| last / 2 < c).unwrap_or(last), last),
             (Some(chunk), _, Some(total)) => (chunk, total),
             (Some(chunk), Some(last), None) => (chunk, chunk.checked_mul(others)?.checked_add(last)?),
             (None, Some(last), Some(total)) => (total.checked_sub(last)?.checked_div(others)?, total),

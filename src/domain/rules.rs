@@ -140,10 +140,10 @@ pub fn agrees(upload: &Upload, declared: &Declared<'_>) -> Result<(), Refusal> {
             return differs("totalChunks", known_count, given);
         }
     }
-    // With one chunk or none the chunk size is what was said once, and binds nobody.
+    // Without any chunk the chunk size is what was said once, and binds nobody.
     if let (Some(known), Some(given)) = (geometry.chunk_bytes(), declared.chunk_bytes)
         && known != given
-        && known_count > 1
+        && known_count > 0
     {
         return differs("chunkSize", known, given);
     }

@@ -177,6 +177,36 @@ impl Upload {
             State::Completed { .. } | State::Failed { .. } | State::Aborted | State::Expired => None,
         }
     }
+
+    /// The file that a completed upload is.
+    pub fn file(&self) -> Option<File> {
+        match &self.state {
+            State::Completed { object } => Some(self.file_with(object.clone())),
+            State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
+                None
+            }
+        }
+    }
+
+    /// The file that this upload is with its object. A digest other than CRC-64
+    /// is verified only where one chunk was all of it: chunks come in any order.
+    pub fn file_with(&self, object: Object) -> File {
+        let declared = self.checksum.map(|checksum| match checksum {
+            Checksum::Crc64(_) => (checksum, true),
+            Checksum::Md5(_) | Checksum::Sha256(_) => (checksum, self.geometry.count() <= 1),
+        });
+        File {
+            id: self.id,
+            owner: self.owner.clone(),
+            file_id: self.file_id.clone(),
+            file_name: self.file_name.clone(),
+            content_type: self.content_type.clone(),
+            metadata: self.metadata.clone(),
+            key: self.key.clone(),
+            object,
+            declared,
+        }
+    }
 }
 
 /// A chunk that was acknowledged to a client.

@@ -7,7 +7,9 @@ use tracing::warn;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
-use crate::domain::{Checksum, Crc64, File, FileId, Geometry, Object, Owner, Plan, Refusal, State, Upload, UploadId};
+use crate::domain::{
+    Checksum, Crc64, FileId, Geometry, Object, ObjectKey, Owner, Plan, Refusal, State, Upload, UploadId,
+};
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{Creation, FileCreation, NewUpload};
 use crate::store::body_of;
@@ -208,6 +210,7 @@ impl Engine {
     }
 
     async fn put_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
+        self.shared.ledger.intend_object(&new.key, new.at).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), 0, body_of(Bytes::new())).await?;
         if let Some(old) = replaced {
             let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
@@ -223,17 +226,23 @@ impl Engine {
     }
 
     /// Removes an object that got no row.
-    async fn drop_object(&self, new: &NewUpload) {
-        if let Err(error) = self.shared.store.delete(&new.key).await {
-            warn!(key = %new.key, %error, "an object that belongs to nothing is left in the store");
+    pub(super) async fn drop_object(&self, new: &NewUpload) {
+        if let Err(error) = self.remove_object(&new.key).await {
+            warn!(key = %new.key, %error, "an object that belongs to nothing is left to the sweeper");
         }
+    }
+
+    /// Removes what was put under this key, or may have been, for no file.
+    pub(super) async fn remove_object(&self, key: &ObjectKey) -> Result<(), EngineError> {
+        self.shared.store.delete(key).await?;
+        Ok(self.shared.ledger.forget_object(key).await?)
     }
 
     /// Records a file whose object is in the store already. When the fileId is
     /// taken meanwhile, the object is removed again.
     pub(super) async fn create_file(&self, new: NewUpload, object: Object) -> Result<(Upload, bool), EngineError> {
-        let file = file_of_new(&new, object.clone());
-        let upload = upload_of_new(&new, object);
+        let upload = upload_of_new(&new, object.clone());
+        let file = upload.file_with(object);
         let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
         match self.shared.ledger.create_file(&new, &file, &events).await? {
             FileCreation::Created => {
@@ -243,6 +252,10 @@ impl Engine {
             FileCreation::Known(known) => {
                 self.drop_object(&new).await;
                 Ok((known, false))
+            }
+            FileCreation::Condemned => {
+                self.drop_object(&new).await;
+                Err(Refusal::StoreUnavailable { reason: "the file took longer than sweep.orphan_after allows" }.into())
             }
         }
     }
@@ -261,20 +274,6 @@ fn not_given_up(state: &State) -> Refusal {
 
 const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
 const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-fn file_of_new(new: &NewUpload, object: Object) -> File {
-    File {
-        id: new.id,
-        owner: new.owner.clone(),
-        file_id: new.file_id.clone(),
-        file_name: new.file_name.clone(),
-        content_type: new.content_type.clone(),
-        metadata: new.metadata.clone(),
-        key: new.key.clone(),
-        object,
-        declared: new.checksum.map(|checksum| (checksum, true)),
-    }
-}
 
 fn upload_of_new(new: &NewUpload, object: Object) -> Upload {
     Upload {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use crate::domain::{File, FileId, Geometry, Object, Owner, Plan, Refusal, State};
 use crate::engine::create::CreateUpload;
@@ -51,14 +52,19 @@ impl Engine {
         let _turn = self.turn().await?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
+        self.shared.ledger.intend_object(&new.key, new.at).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
         let stored = match (verdict.refused(), stored) {
-            (Some(refusal), _) => return Err(refusal.clone().into()),
+            (Some(refusal), _) => {
+                // Nothing became an object: a body that is refused breaks off.
+                self.shared.ledger.forget_object(&new.key).await?;
+                return Err(refusal.clone().into());
+            }
             (None, stored) => stored?,
         };
         let crc64 = verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))?;
         if stored.crc64.is_some_and(|theirs| theirs != crc64) || stored.bytes != bytes {
-            self.shared.store.delete(&new.key).await?;
+            self.drop_object(&new).await;
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the file on its way" }.into());
         }
         let object = Object { etag: stored.etag, bytes, crc64, completed_at: self.shared.clock.now() };
@@ -98,9 +104,11 @@ impl Engine {
     pub async fn read_file(&self, file: &File, range: Option<Range<u64>>) -> Result<Reading, EngineError> {
         match self.shared.store.get(&file.key, range).await {
             Ok(reading) => Ok(reading),
-            // The row says that it is there: somebody removed it behind our back.
-            Err(StoreError::NoSuchObject) => {
-                Err(EngineError::Broken(format!("the object {} of file {} is gone from the store", file.key, file.id)))
+            // The row says that it is there: somebody removed it, or the gateway was given another store.
+            Err(error @ StoreError::NoSuchObject) => {
+                error!(file = %file.id, key = %file.key, store = self.shared.store.kind(), bucket = self.shared.store.bucket(),
+                    "the object of a file is not in the store; is this the store that it was put into?");
+                Err(error.into())
             }
             Err(error) => Err(error.into()),
         }

@@ -143,10 +143,7 @@ impl Engine {
     pub(super) async fn settled(&self, id: UploadId) -> Result<Finished, EngineError> {
         let Some(upload) = self.shared.ledger.upload(id).await? else { return Ok(Finished::Later) };
         Ok(match &upload.state {
-            State::Completed { .. } => match self.shared.ledger.find_file(&upload.owner, &upload.file_id).await? {
-                Some(file) if file.id == id => Finished::Completed(file),
-                Some(_) | None => Finished::Later,
-            },
+            State::Completed { .. } => upload.file().map_or(Finished::Later, Finished::Completed),
             State::Open { .. } | State::Completing { .. } => Finished::Later,
             State::Failed { .. } | State::Aborted | State::Expired => {
                 Finished::Failed(rules::closed(&upload.state).unwrap_or(Refusal::UploadFailed))
@@ -319,7 +316,7 @@ impl Engine {
         }
         let object =
             Object { etag: object.etag, bytes: whole.0, crc64: whole.1, completed_at: self.shared.clock.now() };
-        let file = file_of(upload, object);
+        let file = upload.file_with(object);
         let events = self.events(upload, EventKind::Completed, &Subject::File(&file));
         if !self.shared.ledger.complete(upload.id, merge.lease, &file, &events).await? {
             warn!(upload = %upload.id, "the merge was taken over before it could be recorded");
@@ -381,25 +378,4 @@ impl Drop for Underway {
 fn integrity_failed(upload: &Upload, crc64: Crc64) -> Refusal {
     let declared = upload.checksum.map(|checksum| checksum.tagged()).unwrap_or_default();
     Refusal::IntegrityFailed { declared, computed: Some(Checksum::Crc64(crc64).tagged()) }
-}
-
-/// The file that a merged upload is. A digest other than CRC-64 is verified
-/// only where one chunk was all of it: chunks come in any order.
-fn file_of(upload: &Upload, object: Object) -> File {
-    let in_order = upload.geometry.count() <= 1;
-    let declared = upload.checksum.map(|checksum| match checksum {
-        Checksum::Crc64(_) => (checksum, true),
-        Checksum::Md5(_) | Checksum::Sha256(_) => (checksum, in_order),
-    });
-    File {
-        id: upload.id,
-        owner: upload.owner.clone(),
-        file_id: upload.file_id.clone(),
-        file_name: upload.file_name.clone(),
-        content_type: upload.content_type.clone(),
-        metadata: upload.metadata.clone(),
-        key: upload.key.clone(),
-        object,
-        declared,
-    }
 }

@@ -38,25 +38,13 @@ impl Engine {
     pub async fn upload(&self, owner: &Owner, file_id: &FileId) -> Result<UploadView, EngineError> {
         let found = self.shared.ledger.find_with_progress(owner, file_id).await?;
         let (upload, progress) = found.ok_or(Refusal::UploadNotFound)?;
-        self.view(upload, progress).await
-    }
-
-    /// An upload with its file, as answers show it.
-    pub async fn view(&self, upload: Upload, progress: Progress) -> Result<UploadView, EngineError> {
-        let file = match &upload.state {
-            State::Completed { .. } => self.shared.ledger.find_file(&upload.owner, &upload.file_id).await?,
-            State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
-                None
-            }
-        };
-        let progress = settled_progress(&upload, progress);
-        Ok(UploadView { upload, progress, file })
+        Ok(view(upload, progress))
     }
 
     /// How much of an upload that is at hand is recorded.
     pub async fn progress(&self, upload: Upload) -> Result<UploadView, EngineError> {
         let progress = self.shared.ledger.progress(upload.id).await?;
-        self.view(upload, progress).await
+        Ok(view(upload, progress))
     }
 
     /// The uploads of an owner, or of all, newest first.
@@ -66,15 +54,9 @@ impl Engine {
         status: Option<Status>,
         after: Option<(Timestamp, UploadId)>,
         limit: u32,
-    ) -> Result<Vec<(Upload, Progress)>, EngineError> {
+    ) -> Result<Vec<UploadView>, EngineError> {
         let listed = self.shared.ledger.list_uploads(owner, status, after, limit).await?;
-        Ok(listed
-            .into_iter()
-            .map(|(upload, progress)| {
-                let progress = settled_progress(&upload, progress);
-                (upload, progress)
-            })
-            .collect())
+        Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
     }
 
     /// What has arrived: the question of a client that comes back. `None` when
@@ -82,17 +64,18 @@ impl Engine {
     pub async fn chunks(&self, owner: &Owner, file_id: &FileId) -> Result<Option<ChunksView>, EngineError> {
         let Some(upload) = self.shared.ledger.find_upload(owner, file_id).await? else { return Ok(None) };
         let chunks = self.shared.ledger.chunks(upload.id).await?;
-        let progress = Progress {
-            chunks: u32::try_from(chunks.len()).unwrap_or(u32::MAX),
-            bytes: chunks.iter().map(|chunk| chunk.bytes).sum(),
-        };
-        let missing = match upload.state {
-            State::Completed { .. } => Vec::new(),
+        // The rows of a completed upload are swept some day: it is complete all the same.
+        let (progress, missing) = match &upload.state {
+            State::Completed { object } => {
+                (Progress { chunks: upload.geometry.count(), bytes: object.bytes }, Vec::new())
+            }
             State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
-                ranges::missing(chunks.iter().map(|chunk| chunk.index), upload.geometry.count())
+                let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+                let progress = Progress { chunks: count, bytes: chunks.iter().map(|chunk| chunk.bytes).sum() };
+                (progress, ranges::missing(chunks.iter().map(|chunk| chunk.index), upload.geometry.count()))
             }
         };
-        let view = self.view(upload, progress).await?;
+        let view = view(upload, progress);
         Ok(Some(ChunksView { view, chunks, missing }))
     }
 
@@ -113,12 +96,8 @@ impl Engine {
     }
 }
 
-/// The rows of a completed upload are swept some day: it is complete all the same.
-fn settled_progress(upload: &Upload, counted: Progress) -> Progress {
-    match &upload.state {
-        State::Completed { object } => Progress { chunks: upload.geometry.count(), bytes: object.bytes },
-        State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
-            counted
-        }
-    }
+/// An upload with its file, as answers show it.
+fn view(upload: Upload, progress: Progress) -> UploadView {
+    let file = upload.file();
+    UploadView { upload, progress, file }
 }

@@ -21,7 +21,7 @@ use crate::engine::finish::Finished;
 use crate::engine::put_chunk::PutChunk;
 use crate::http::auth::Caller;
 use crate::http::encode::{self, Shown};
-use crate::http::form::{self, FileForm};
+use crate::http::form::{self, FileForm, Way};
 use crate::http::problem::Problem;
 use crate::http::uploads::BYTES_MAX;
 use crate::http::{Api, Parameters, body};
@@ -117,8 +117,8 @@ fn content_digest(value: &str) -> Result<Option<Checksum>, Refusal> {
 pub async fn post(State(api): State<Api>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     body::refuse_encoding(&headers)?;
     let derive = api.engine.settings().upload.derive_file_id;
-    let enough = if derive { enough_to_derive } else { enough_to_stream };
-    let form = form::read(&headers, body, api.limits.body_idle_timeout, &api.form_buffers, enough).await?;
+    let judge = if derive { judge_deriving } else { judge };
+    let form = form::read(&headers, body, api.limits.body_idle_timeout, &api.form_buffers, judge).await?;
     let fields = ChunkFields::decode(&form, &caller.owner, derive)?;
     let upload = match api.engine.known(&caller.owner, &fields.file_id).await? {
         Some(upload) => {
@@ -152,12 +152,19 @@ fn announced(form: &FileForm, plan_bytes: Option<u64>) -> Option<u64> {
     }
 }
 
-fn enough_to_stream(fields: &BTreeMap<String, String>) -> bool {
-    fields.contains_key("fileId") && fields.contains_key("chunkIndex")
+/// A file streams once it is known which chunk of which upload it is.
+fn judge(fields: &BTreeMap<String, String>) -> Way {
+    match (fields.contains_key("fileId"), fields.contains_key("chunkIndex")) {
+        (true, true) => Way::Stream,
+        // The fields come first, as they should; the one is lacking.
+        (false, true) => Way::HoldOr(Refusal::FileIdRequired),
+        (_, false) => Way::Hold,
+    }
 }
 
-fn enough_to_derive(fields: &BTreeMap<String, String>) -> bool {
-    enough_to_stream(fields) || ["chunkIndex", "totalChunks", "fileName"].iter().all(|name| fields.contains_key(*name))
+fn judge_deriving(fields: &BTreeMap<String, String>) -> Way {
+    let derivable = ["chunkIndex", "totalChunks", "fileName"].iter().all(|name| fields.contains_key(*name));
+    if derivable { Way::Stream } else { judge(fields) }
 }
 
 /// The fields of a chunk's form.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::domain::{Checksum, File, Progress, State, Upload};
+use crate::domain::{Checksum, File, State, Upload};
 use crate::engine::inspect::{ChunksView, UploadView};
 use crate::engine::put_chunk::ChunkStored;
 
@@ -34,7 +34,8 @@ pub struct UploadBody<'a> {
 }
 
 /// An upload with its counts and, once completed, its file.
-pub fn upload<'a>(upload: &'a Upload, progress: Progress, file: Option<&'a File>) -> UploadBody<'a> {
+pub fn view(view: &UploadView) -> UploadBody<'_> {
+    let UploadView { upload, progress, file } = view;
     let failure = match &upload.state {
         State::Failed { failure } => Some(failure.code()),
         State::Open { .. } | State::Completing { .. } | State::Completed { .. } | State::Aborted | State::Expired => {
@@ -57,13 +58,8 @@ pub fn upload<'a>(upload: &'a Upload, progress: Progress, file: Option<&'a File>
         expires_at: upload.expires_at.rfc3339(),
         metadata: &upload.metadata,
         failure,
-        file: file.map(self::file),
+        file: file.as_ref().map(self::file),
     }
-}
-
-/// A view of an upload.
-pub fn view(view: &UploadView) -> UploadBody<'_> {
-    upload(&view.upload, view.progress, view.file.as_ref())
 }
 
 /// `File` of the API.

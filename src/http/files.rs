@@ -16,7 +16,7 @@ use crate::domain::{Checksum, File, FileId, Refusal};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::intake::Incoming;
 use crate::http::auth::Caller;
-use crate::http::form;
+use crate::http::form::{self, Way};
 use crate::http::problem::Problem;
 use crate::http::{Api, FileIdPath, Parameters, body, encode};
 
@@ -68,8 +68,8 @@ async fn from_form(api: &Api, query: PostQuery, headers: &HeaderMap, body: Body)
     // Whether a text field still follows the file cannot be known: a form
     // small enough to be held is read whole, a larger one streams.
     let small = body::content_length(headers).is_some_and(|bytes| bytes <= api.limits.form_buffer);
-    let enough: form::Enough = if small { |_| false } else { |_| true };
-    let mut form = form::read(headers, body, api.limits.body_idle_timeout, &api.form_buffers, enough).await?;
+    let judge: form::Judge = if small { |_| Way::Hold } else { |_| Way::Stream };
+    let mut form = form::read(headers, body, api.limits.body_idle_timeout, &api.form_buffers, judge).await?;
     let mut field = |name: &str| form.fields.remove(name).filter(|text| !text.is_empty());
     let (file_id, file_name) = (field("fileId").or(query.file_id), field("fileName").or(query.file_name));
     let (checksum, metadata) = (field("checksum").or(query.checksum), field("metadata"));

@@ -65,8 +65,19 @@ pub struct FileForm {
     pub file: Incoming,
 }
 
-/// What must have come before the file so that the file can stream.
-pub type Enough = fn(&BTreeMap<String, String>) -> bool;
+/// What to do with a file before which these text fields came.
+pub type Judge = fn(&BTreeMap<String, String>) -> Way;
+
+/// What is done with a form's file when it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It streams: all that must be known is known.
+    Stream,
+    /// It is held until its fields have come.
+    Hold,
+    /// It is held, and this is the refusal if it is too large for that.
+    HoldOr(Refusal),
+}
 
 /// Reads a form up to its file, or wholly when the file comes first.
 pub async fn read(
@@ -74,15 +85,15 @@ pub async fn read(
     body: Body,
     idle: Duration,
     buffers: &FormBuffers,
-    enough: Enough,
+    judge: Judge,
 ) -> Result<FileForm, Refusal> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let boundary = boundary(content_type)?;
     let form = Form::new(incoming(body, idle), &boundary, body::content_length(headers));
-    read_parts(form, buffers, enough).await.map_err(body::interrupted)
+    read_parts(form, buffers, judge).await.map_err(body::interrupted)
 }
 
-async fn read_parts(mut form: Form, buffers: &FormBuffers, enough: Enough) -> Result<FileForm, Interrupted> {
+async fn read_parts(mut form: Form, buffers: &FormBuffers, judge: Judge) -> Result<FileForm, Interrupted> {
     let (mut fields, mut count, mut text_left) = (BTreeMap::new(), 0, TEXT_BYTES_MAX);
     let mut held: Option<Held> = None;
     while let Some(part) = form.next_part().await? {
@@ -101,21 +112,20 @@ async fn read_parts(mut form: Form, buffers: &FormBuffers, enough: Enough) -> Re
             return Err(Interrupted::Malformed(Refusal::invalid(
                 "a form has one file: send each chunk in a form of its own",
             )));
-        } else if enough(&fields) {
-            let bytes = form.bytes_if_last();
-            return Ok(FileForm {
-                fields,
-                file_name: part.file_name,
-                content_type: part.content_type,
-                bytes,
-                is_bound: true,
-                file: form.into_part(),
-            });
         } else {
+            let too_large = match judge(&fields) {
+                Way::Stream => {
+                    let (bytes, file_name, content_type) = (form.bytes_if_last(), part.file_name, part.content_type);
+                    let file = form.into_part();
+                    return Ok(FileForm { fields, file_name, content_type, bytes, is_bound: true, file });
+                }
+                Way::Hold => Refusal::FieldsAfterFile { bytes_max: buffers.bytes_each as u64 },
+                Way::HoldOr(refusal) => refusal,
+            };
             // Without an announced length it may be as long as a held file can be.
             let room = buffers.room(form.bytes_if_last().unwrap_or(u64::MAX)).await;
             let _room = room.map_err(Interrupted::Malformed)?;
-            let bytes = hold(&mut form, buffers.bytes_each).await?;
+            let bytes = hold(&mut form, buffers.bytes_each, too_large).await?;
             held = Some(Held { bytes, _room, file_name: part.file_name, content_type: part.content_type });
         }
     }
@@ -140,12 +150,12 @@ struct Held {
 
 /// The part that begins here, in pieces of one size: what a client sends in
 /// slivers takes no more room than what it sends at once.
-async fn hold(form: &mut Form, bytes_max: usize) -> Result<Vec<Bytes>, Interrupted> {
+async fn hold(form: &mut Form, bytes_max: usize, too_large: Refusal) -> Result<Vec<Bytes>, Interrupted> {
     let (mut pieces, mut open, mut bytes) = (Vec::new(), BytesMut::new(), 0);
     while let Some(frame) = form.piece().await? {
         bytes += frame.len();
         if bytes > bytes_max {
-            return Err(Interrupted::Malformed(Refusal::FieldsAfterFile { bytes_max: bytes_max as u64 }));
+            return Err(Interrupted::Malformed(too_large));
         }
         // A copy: the frame may be a small slice of a large read that it would keep alive.
         open.extend_from_slice(&frame);

@@ -108,8 +108,8 @@ pub(super) async fn list(
     let mut uploads = api.engine.uploads(caller.listed.as_ref(), status, after, limit + 1).await?;
     let more = uploads.len() > limit as usize;
     uploads.truncate(limit as usize);
-    let next = uploads.last().filter(|_| more).map(|(upload, _)| cursor(upload.created_at, upload.id));
-    let bodies: Vec<_> = uploads.iter().map(|(upload, progress)| encode::upload(upload, *progress, None)).collect();
+    let next = uploads.last().filter(|_| more).map(|last| cursor(last.upload.created_at, last.upload.id));
+    let bodies: Vec<_> = uploads.iter().map(encode::view).collect();
     Ok(Json(json!({"uploads": bodies, "nextCursor": next})).into_response())
 }
 

@@ -294,7 +294,7 @@ fn commands_say_what_they_did() {
     let due = run(&["sweep", "--dry-run"]);
     assert!(due.contains("nothing to clean up"), "{due}");
     let swept = run(&["sweep"]);
-    assert!(swept.contains("swept expired=0"), "{swept}");
+    assert!(swept.contains("swept merges=0 expired=0"), "{swept}");
 }
 
 #[test]

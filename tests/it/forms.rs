@@ -93,6 +93,7 @@ async fn what_a_form_may_not_do() {
     );
     let large = content(8 * MIB + 1, 22);
     post(&gateway, &fields("big", "0", "2"), &large, 0).await.is_refused(400, "fields_after_file");
+    post(&gateway, &without_id, &large, 9).await.is_refused(400, "file_id_required");
     post(&gateway, &fields("small", "0", "2"), &[0; 1000], 9).await.is_refused(400, "chunk_size_out_of_range");
     post(&gateway, &fields("a", "2", "2"), &[0; 1000], 9).await.is_refused(400, "chunk_index_out_of_range");
     post(&gateway, &fields("a", "-1", "2"), &[0; 1000], 9).await.is_refused(400, "chunk_index_out_of_range");

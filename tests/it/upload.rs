@@ -115,6 +115,14 @@ async fn creation_is_the_resume_call() {
     assert_eq!((answer.status.as_u16(), &answer.json["fileSize"]), (201, &json!(4 * MIB)));
     let aborted = gateway.hooks.wait_for("c").await;
     assert_eq!(aborted.json["type"], "upload.aborted");
+    // What is one chunk keeps the size that was agreed on for chunks, too.
+    let small = json!({"fileId": "s", "fileName": "a.bin", "fileSize": 12});
+    let created = gateway.post("/uploads", small.clone()).await.json;
+    assert_eq!((&created["chunkSize"], &created["totalChunks"]), (&json!(8 * MIB), &json!(1)));
+    assert_eq!(gateway.post("/uploads", small).await.json, created);
+    assert_eq!(gateway.get("/uploads/s").await.json, created);
+    let other = json!({"fileId": "s", "fileName": "a.bin", "fileSize": 12, "chunkSize": 50});
+    gateway.post("/uploads", other).await.is_refused(409, "upload_conflict");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,7 +310,8 @@ async fn uploads_are_listed_newest_first() {
     let cursor = first.json["nextCursor"].as_str().expect("a cursor");
     let second = gateway.get(&format!("/uploads?limit=3&cursor={cursor}")).await;
     assert_eq!((ids(&second), &second.json["nextCursor"]), (vec!["l2".into(), "l1".into(), "l0".into()], &json!(null)));
-    assert_eq!(ids(&gateway.get("/uploads?status=completed").await), ["l3"]);
+    let completed = gateway.get("/uploads?status=completed").await;
+    assert_eq!((ids(&completed), &completed.json["uploads"][0]["file"]["fileSize"]), (vec!["l3".into()], &json!(MIB)));
     for query in ["limit=0", "limit=1001", "limit=x", "status=done", "cursor=!"] {
         gateway.get(&format!("/uploads?{query}")).await.is_refused(400, "invalid_parameter");
     }

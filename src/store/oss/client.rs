@@ -22,7 +22,7 @@ use crate::store::oss::endpoint::Endpoint;
 use crate::store::oss::request::{Call, chain, late, unreachable_store};
 use crate::store::oss::setup::Credentials;
 use crate::store::oss::sign::{self, Query, Request, Signer};
-use crate::store::retry::Backoff;
+use crate::store::retry::{Backoff, Budget};
 use crate::store::{Body, StoreConfig, StoreError};
 use crate::units::Secret;
 
@@ -49,6 +49,7 @@ pub struct Client {
     deadlines: Deadlines,
     connect_timeout: Duration,
     backoff: Backoff,
+    budget: Budget,
     /// How far the store's clock is ahead of ours, in milliseconds.
     skew_millis: AtomicI64,
 }
@@ -93,7 +94,8 @@ impl Client {
             credentials,
             deadlines: Deadlines { first_byte: config.first_byte_timeout, idle: config.idle_timeout },
             connect_timeout: config.connect_timeout,
-            backoff: Backoff::with_attempts(config.retries),
+            backoff: Backoff::with_retries(config.retries),
+            budget: Budget::full(),
             skew_millis: AtomicI64::new(0),
         })
     }
@@ -120,14 +122,17 @@ impl Client {
 
     /// The same in a single attempt.
     pub async fn call_once(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
-        self.call_with(call, Backoff::with_attempts(1)).await
+        self.call_with(call, Backoff::with_retries(0)).await
     }
 
     async fn call_with(&self, call: &Call<'_>, backoff: Backoff) -> Result<Answer, StoreError> {
         let mut done = 0;
         loop {
             match self.attempt(call).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.budget.earn();
+                    return Ok(answer);
+                }
                 Err(failure) => self.pause(call, backoff, &mut done, failure).await?,
             }
         }
@@ -209,7 +214,7 @@ impl Client {
         *done += 1;
         let pause = backoff.pause_after(*done, self.clock.random()).filter(|_| failure.repeat);
         let error = failure.error.at(&self.address);
-        let Some(pause) = pause else { return Err(error) };
+        let Some(pause) = pause.filter(|_| self.budget.take()) else { return Err(error) };
         tracing::debug!(operation = call.operation, %error, attempt = *done, "asking the store again");
         sleep(pause).await;
         Ok(())

@@ -50,6 +50,7 @@ fn config(endpoint: &str) -> StoreConfig {
         connect_timeout: SHORT * 4,
         first_byte_timeout: SHORT,
         idle_timeout: SHORT,
+        retries: 2,
         ..StoreConfig::default()
     }
 }
