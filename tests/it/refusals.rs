@@ -125,7 +125,11 @@ async fn without_authentication_only_this_machine_is_served() {
         Answer::of(request.send().await).await
     };
     let port = gateway.address.port();
-    ask(&format!("evil.com:{port}"), None).await.is_refused(403, "origin_not_allowed");
+    let rebound = ask(&format!("evil.com:{port}"), None).await;
+    rebound.is_refused(403, "origin_not_allowed");
+    let detail = rebound.json["detail"].as_str().expect("a text");
+    // What allows an Origin does nothing for a Host.
+    assert!(detail.contains(&format!("http://127.0.0.1:{port}")) && !detail.contains("cors."), "{detail}");
     ask(&gateway.address.to_string(), Some("https://evil.com")).await.is_refused(403, "origin_not_allowed");
     ask(&gateway.address.to_string(), Some("null")).await.is_refused(403, "origin_not_allowed");
     let own = ask(&format!("localhost:{port}"), Some(&format!("http://localhost:{port}"))).await;
