@@ -100,7 +100,7 @@ async fn a_thousand_trickling_clients_hold_up_nobody() {
     for n in 0..1000 {
         gateway.create(&format!("t{n}"), MIB, MIB).await;
         let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
-        let head = format!("PUT /chunks/{id}/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
+        let head = format!("PUT /chunks/t{n}/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
         socket.write_all(head.as_bytes()).await.expect("sent");
         if n % 2 == 0 {
             socket.write_all(&[0; 9 << 10]).await.expect("sent");
