@@ -2,6 +2,7 @@
 
 mod bad_config;
 mod browser;
+mod chaos;
 mod emulator;
 mod engine;
 mod forms;
