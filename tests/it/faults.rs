@@ -3,4 +3,7 @@
 //! number of its row.
 
 mod chunks;
+mod clients;
+mod merging;
 mod stand;
+mod store;
