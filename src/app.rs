@@ -17,13 +17,14 @@ use tracing::{error, info, warn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Environment};
 use crate::emulator::{Emulator, EmulatorConfig};
+use crate::engine::sweep::Sweeper;
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Access, Api, ApiKey, AuthMode, CorsConfig, Health};
 use crate::ledger::{Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
 use crate::store::file::FileStore;
-use crate::store::measured::Measured;
+use crate::store::guarded::Guarded;
 use crate::store::oss::{self, OssStore};
 use crate::store::{Store, StoreError, StoreKind};
 
@@ -83,7 +84,8 @@ impl Gateway {
         let ledger = open_ledger(&config, clock.clone()).await?;
         let access = Arc::new(access(&config, options, &ledger, &*clock).await?);
         let settings = settings(&config, &*store, notifier.endpoints());
-        let engine = Engine::new(ledger, Arc::new(Measured::new(store, clock.clone())), clock, settings);
+        let engine =
+            Engine::new(ledger, Arc::new(Guarded::new(store, clock.clone(), &config.store.breaker)), clock, settings);
         let public = listen("listen", config.listen).await?;
         let admin = listen("admin_listen", config.admin_listen).await?;
         let (address, admin_address) = (local(&public)?, local(&admin)?);
@@ -193,21 +195,21 @@ pub async fn sweep(config: Config, dry_run: bool) -> Result<(), AppError> {
     let url = config.database_url();
     if dry_run {
         let opened = Ledger::open_read_only(&config.database, url.expose(), clock.clone()).await;
-        return say_what_is_due(&opened.map_err(of_open)?, &*clock).await;
+        return say_what_is_due(&config, &opened.map_err(of_open)?, &*clock).await;
     }
     let store = open_store(&config, clock.clone())?;
     let ledger = open_ledger(&config, clock.clone()).await?;
     let endpoints = Notifier::new(&config.webhook).map_err(AppError::Configuration)?.endpoints();
     let settings = settings(&config, &*store, endpoints);
     let engine = Engine::new(ledger, store, clock, settings);
-    let swept = engine.sweep(&mut None).await.map_err(|error| AppError::Failed(error.to_string()))?;
+    let swept = engine.sweep(&mut Sweeper::default()).await.map_err(|error| AppError::Failed(error.to_string()))?;
     engine.drain().await;
     engine.ledger().close().await;
     info!(?swept, "swept");
     Ok(())
 }
 
-async fn say_what_is_due(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
+async fn say_what_is_due(config: &Config, ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
     const ROWS: u32 = 1000;
     let failed = |error: crate::ledger::LedgerError| AppError::Failed(error.to_string());
     for upload in ledger.due_expired(clock.now(), ROWS).await.map_err(failed)? {
@@ -218,6 +220,10 @@ async fn say_what_is_due(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppEr
     }
     for remains in ledger.remains(clock.now(), ROWS).await.map_err(failed)? {
         info!(upload = %remains.id, key = %remains.key, "would remove its parts from the store");
+    }
+    let before = clock.now().minus(config.sweep.orphan_after);
+    for key in ledger.objects_underway(before, ROWS).await.map_err(failed)? {
+        info!(%key, "would remove an object that became no file from the store");
     }
     Ok(())
 }

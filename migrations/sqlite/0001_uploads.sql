@@ -52,6 +52,8 @@ CREATE INDEX uploads_mergeable ON uploads (id) WHERE state = 'uploading' AND aut
 CREATE INDEX uploads_completing ON uploads (lease_until) WHERE state = 'completing';
 CREATE INDEX uploads_with_remains ON uploads (clean_at) WHERE clean_at IS NOT NULL;
 CREATE INDEX uploads_with_chunks ON uploads (ended_at) WHERE chunks_kept;
+CREATE INDEX uploads_given_up ON uploads (ended_at) WHERE state IN ('aborted', 'expired');
+CREATE INDEX uploads_open_key ON uploads (object_key) WHERE state IN ('uploading', 'completing');
 
 -- What was acknowledged. No foreign key: on Postgres its check would lock the
 -- upload's row, which all of the upload's chunks would then share.
@@ -116,6 +118,7 @@ CREATE TABLE events (
 ) STRICT;
 
 CREATE INDEX events_of_upload ON events (upload_id);
+CREATE INDEX events_by_age ON events (created_at);
 
 CREATE TABLE deliveries (
     event_id        TEXT    NOT NULL REFERENCES events (id) ON DELETE CASCADE,
@@ -142,4 +145,23 @@ CREATE TABLE api_keys (
     -- 64 hex digits.
     sha256     TEXT    NOT NULL,
     created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Objects that are being put in one request, until their files are recorded:
+-- what a crash leaves in the store is found by these.
+CREATE TABLE objects_underway (
+    object_key TEXT    NOT NULL PRIMARY KEY,
+    begun_at   INTEGER NOT NULL,
+    -- Its time is over: it becomes no file any more, and is removed.
+    condemned  INTEGER NOT NULL DEFAULT FALSE
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX objects_underway_by_age ON objects_underway (begun_at);
+
+-- What one gateway does for all of them. Times are those of the lease clock.
+CREATE TABLE jobs (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    next_at     INTEGER NOT NULL,
+    lease_token BLOB   ,
+    lease_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

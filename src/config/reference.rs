@@ -49,6 +49,8 @@ pub const KEYS: &[Key] = &[
     key("store.retries", "How often a call is repeated that can be. A chunk's body cannot: its client sends it again."),
     key("store.pool.max_idle", "Idle connections to the store that are kept."),
     key("store.pool.idle_timeout", "How long one is kept."),
+    key("store.breaker.failures", "So many failures of the store in a row, and it is left alone for a while."),
+    key("store.breaker.open_for", "For how long. Requests that need it get 503 meanwhile; slow clients never count."),
     key("store.file.dir", "The folder of the file store, on a local disk."),
     key(
         "store.oss.endpoint",

@@ -48,6 +48,11 @@ impl Timestamp {
         }
     }
 
+    /// Reads RFC 3339, as `2026-11-21T10:09:00.000Z`.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+    }
+
     /// Year, month and day in UTC, for object keys.
     pub fn date(self) -> (i16, i8, i8) {
         let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
@@ -64,6 +69,8 @@ mod tests {
     fn times_read_as_rfc_3339_in_utc() {
         let at = Timestamp::from_millis(1_795_255_740_007);
         assert_eq!(at.rfc3339(), "2026-11-21T10:09:00.007Z");
+        assert_eq!(Timestamp::parse_rfc3339(&at.rfc3339()), Some(at));
+        assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
         assert_eq!(at.date(), (2026, 11, 21));
     }
 

@@ -7,7 +7,9 @@ use tracing::warn;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
-use crate::domain::{Checksum, Crc64, FileId, Geometry, Object, Owner, Plan, Refusal, State, Upload, UploadId};
+use crate::domain::{
+    Checksum, Crc64, FileId, Geometry, Object, ObjectKey, Owner, Plan, Refusal, State, Upload, UploadId,
+};
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{Creation, FileCreation, NewUpload};
 use crate::store::body_of;
@@ -208,6 +210,7 @@ impl Engine {
     }
 
     async fn put_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
+        self.shared.ledger.intend_object(&new.key, new.at).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), 0, body_of(Bytes::new())).await?;
         if let Some(old) = replaced {
             let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
@@ -223,10 +226,16 @@ impl Engine {
     }
 
     /// Removes an object that got no row.
-    async fn drop_object(&self, new: &NewUpload) {
-        if let Err(error) = self.shared.store.delete(&new.key).await {
-            warn!(key = %new.key, %error, "an object that belongs to nothing is left in the store");
+    pub(super) async fn drop_object(&self, new: &NewUpload) {
+        if let Err(error) = self.remove_object(&new.key).await {
+            warn!(key = %new.key, %error, "an object that belongs to nothing is left to the sweeper");
         }
+    }
+
+    /// Removes what was put under this key, or may have been, for no file.
+    pub(super) async fn remove_object(&self, key: &ObjectKey) -> Result<(), EngineError> {
+        self.shared.store.delete(key).await?;
+        Ok(self.shared.ledger.forget_object(key).await?)
     }
 
     /// Records a file whose object is in the store already. When the fileId is
@@ -243,6 +252,10 @@ impl Engine {
             FileCreation::Known(known) => {
                 self.drop_object(&new).await;
                 Ok((known, false))
+            }
+            FileCreation::Condemned => {
+                self.drop_object(&new).await;
+                Err(Refusal::StoreUnavailable { reason: "the file took longer than sweep.orphan_after allows" }.into())
             }
         }
     }

@@ -52,14 +52,19 @@ impl Engine {
         let _turn = self.turn().await?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
+        self.shared.ledger.intend_object(&new.key, new.at).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
         let stored = match (verdict.refused(), stored) {
-            (Some(refusal), _) => return Err(refusal.clone().into()),
+            (Some(refusal), _) => {
+                // Nothing became an object: a body that is refused breaks off.
+                self.shared.ledger.forget_object(&new.key).await?;
+                return Err(refusal.clone().into());
+            }
             (None, stored) => stored?,
         };
         let crc64 = verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))?;
         if stored.crc64.is_some_and(|theirs| theirs != crc64) || stored.bytes != bytes {
-            self.shared.store.delete(&new.key).await?;
+            self.drop_object(&new).await;
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the file on its way" }.into());
         }
         let object = Object { etag: stored.etag, bytes, crc64, completed_at: self.shared.clock.now() };

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::domain::event::{EventKind, Subject};
-use crate::domain::{Upload, UploadId};
+use crate::domain::{ObjectKey, Upload, UploadId};
 use crate::engine::deliver::GIVE_UP_AFTER;
 use crate::engine::finish::Entry;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Settings};
+use crate::store::Target;
 
 /// Uploads of each kind that one turn looks at.
 const ROWS_PER_TURN: u32 = 200;
@@ -18,47 +19,68 @@ const ROWS_PER_TURN: u32 = 200;
 const CLEAN_GRACE: Duration = Duration::from_secs(600);
 /// The pause before a store is asked again that did not let go of something.
 const CLEAN_PAUSE: Duration = Duration::from_secs(60);
-/// Chunk rows that go in one statement, and statements of one turn.
-const CHUNKS_PER_STATEMENT: u32 = 10_000;
+/// Rows that are forgotten in one statement, and statements of one turn.
+const ROWS_PER_STATEMENT: u32 = 10_000;
 const STATEMENTS_PER_TURN: u32 = 20;
+
+/// The name of what one gateway does for all.
+const JOB: &str = "sweep";
+/// The same of looking for what nobody knows.
+const STRANGERS: &str = "strangers";
+/// How long what was given up is remembered, and what was announced.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What one turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Uploads that expired.
-    pub expired: u64,
     /// Merges taken over from a silent holder, or begun because nobody had.
     pub merges: u64,
+    /// Uploads that expired.
+    pub expired: u64,
     /// Ended uploads whose parts are gone from the store now.
     pub cleaned: u64,
-    /// Chunk rows of long completed uploads that were dropped.
-    pub chunks: u64,
+    /// Objects without a file, and multipart uploads that nobody knows, removed.
+    pub orphans: u64,
     /// Deliveries to receivers that are no longer configured, given up.
     pub deliveries: u64,
+    /// Rows that nobody needs any more: chunks, events, uploads.
+    pub rows: u64,
 }
 
 impl Swept {
     /// Whether there was as much of something as one turn takes: there may be more.
     fn is_full(&self) -> bool {
-        let rows = u64::from(ROWS_PER_TURN);
-        self.expired >= rows || self.cleaned >= rows || self.merges >= rows
+        let Self { merges, expired, cleaned, orphans, deliveries, rows: _ } = *self;
+        [merges, expired, cleaned, orphans, deliveries].into_iter().max() >= Some(u64::from(ROWS_PER_TURN))
     }
+}
+
+/// Where a sweeper stands.
+#[derive(Debug, Default)]
+pub struct Sweeper {
+    /// Among the open uploads, the last one that was looked at.
+    cursor: Option<UploadId>,
 }
 
 impl Engine {
     /// Sweeps at once and then at every interval, until the engine drains.
     pub async fn run_sweeper(&self) {
-        let mut cursor = None;
+        let mut sweeper = Sweeper::default();
         while !self.shared.stopping.is_cancelled() {
-            match self.sweep(&mut cursor).await {
-                Ok(swept) if swept == Swept::default() => {}
+            let more = match self.turn_of(&mut sweeper).await {
                 Ok(swept) => {
-                    info!(?swept, "swept");
-                    if swept.is_full() {
-                        continue;
+                    if swept != Swept::default() {
+                        info!(?swept, "swept");
                     }
+                    swept.is_full()
                 }
-                Err(error) => warn!(%error, "the sweeper could not go on; it tries again at its next turn"),
+                Err(error) => {
+                    warn!(%error, "the sweeper could not go on; it tries again at its next turn");
+                    false
+                }
+            };
+            if more {
+                continue;
             }
             tokio::select! {
                 () = tokio::time::sleep(self.shared.settings.sweep.interval) => {}
@@ -67,24 +89,56 @@ impl Engine {
         }
     }
 
-    /// One turn. `cursor` remembers where among the open uploads the last one ended.
-    pub async fn sweep(&self, cursor: &mut Option<UploadId>) -> Result<Swept, EngineError> {
+    /// Of several gateways each finishes merges, which are leased one by one;
+    /// one of them does the rest for all.
+    async fn turn_of(&self, sweeper: &mut Sweeper) -> Result<Swept, EngineError> {
+        let merges = self.finish_abandoned(sweeper).await?;
+        let ledger = &self.shared.ledger;
+        let Some(claim) = ledger.claim_job(JOB).await? else { return Ok(Swept { merges, ..Swept::default() }) };
+        let renewals = async {
+            loop {
+                tokio::time::sleep(self.shared.settings.upload.lease / 3).await;
+                match ledger.renew_job(claim).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => warn!(%error, "the sweeper's lease could not be renewed"),
+                }
+            }
+        };
+        let swept = tokio::select! {
+            swept = self.clean_up() => swept?,
+            () = renewals => Swept::default(),
+        };
+        // Due again a little before this gateway comes by again: whoever comes first has it.
+        let pause = if swept.is_full() { Duration::ZERO } else { self.shared.settings.sweep.interval * 3 / 4 };
+        ledger.end_job(claim, pause).await?;
+        Ok(Swept { merges, ..swept })
+    }
+
+    /// One turn of all there is to do, whoever else may be at it.
+    pub async fn sweep(&self, sweeper: &mut Sweeper) -> Result<Swept, EngineError> {
+        let merges = self.finish_abandoned(sweeper).await?;
+        Ok(Swept { merges, ..self.clean_up().await? })
+    }
+
+    async fn clean_up(&self) -> Result<Swept, EngineError> {
         Ok(Swept {
-            merges: self.finish_abandoned(cursor).await?,
+            merges: 0,
             expired: self.expire().await?,
             cleaned: self.clean_remains().await?,
-            chunks: self.forget_chunks().await?,
+            orphans: self.remove_objects().await? + self.abort_strangers().await?,
             deliveries: self.forget_deliveries().await?,
+            rows: self.forget_rows().await?,
         })
     }
 
     /// Merges whose holder died, and uploads that have all their chunks but
     /// were never merged: their last gateway died between row and merge.
-    async fn finish_abandoned(&self, cursor: &mut Option<UploadId>) -> Result<u64, EngineError> {
+    async fn finish_abandoned(&self, sweeper: &mut Sweeper) -> Result<u64, EngineError> {
         let ledger = &self.shared.ledger;
         let abandoned = ledger.stale_completing(ROWS_PER_TURN).await?;
-        let full = ledger.ready_to_merge(*cursor, ROWS_PER_TURN).await?;
-        *cursor = full.last().map(|upload| upload.id);
+        let full = ledger.ready_to_merge(sweeper.cursor, ROWS_PER_TURN).await?;
+        sweeper.cursor = full.last().map(|upload| upload.id);
         for upload in &abandoned {
             self.finish_later(upload, Entry::TakeOver);
         }
@@ -139,22 +193,69 @@ impl Engine {
         Ok(cleaned)
     }
 
+    /// Objects that were put in one request by a gateway that died before it
+    /// could record their files.
+    async fn remove_objects(&self) -> Result<u64, EngineError> {
+        let before = self.shared.clock.now().minus(self.shared.settings.sweep.orphan_after);
+        let mut removed = 0;
+        for key in self.shared.ledger.condemn_objects(before, ROWS_PER_TURN).await? {
+            match self.remove_object(&key).await {
+                Ok(()) => removed += 1,
+                Err(error) => {
+                    warn!(%key, %error, "an object that belongs to nothing is still in the store");
+                    break;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Multipart uploads under our prefix that no upload of this ledger has:
+    /// only where the operator says that nobody else uses the bucket.
+    async fn abort_strangers(&self) -> Result<u64, EngineError> {
+        let Settings { sweep, upload, .. } = &self.shared.settings;
+        if !sweep.whole_prefix {
+            return Ok(0);
+        }
+        // All of a large bucket is not listed every minute.
+        let Some(claim) = self.shared.ledger.claim_job(STRANGERS).await? else { return Ok(0) };
+        let prefix = upload.key_template.split('{').next().unwrap_or_default();
+        let before = self.shared.clock.now().minus(sweep.orphan_after);
+        let mut listed = self.shared.store.list_uploads(prefix).await?;
+        listed.retain(|upload| upload.begun_at.is_some_and(|at| at <= before));
+        let keys = listed.iter().map(|upload| upload.key.clone()).collect();
+        let in_use = self.shared.ledger.keys_in_use(keys).await?;
+        let mut aborted = 0;
+        for stranger in listed.iter().filter(|upload| !in_use.contains(&upload.key)).take(ROWS_PER_TURN as usize) {
+            // A key that is none of ours in form was not made by any gateway.
+            let Some(key) = ObjectKey::parse(&stranger.key) else { continue };
+            info!(%key, session = %stranger.session, "a multipart upload that nobody knows is aborted");
+            self.shared.store.abort(Target { key: &key, session: &stranger.session }).await?;
+            aborted += 1;
+        }
+        self.shared.ledger.end_job(claim, sweep.orphan_after / 24).await?;
+        Ok(aborted)
+    }
+
     /// What is due for longer than anything is tried, nobody tries.
     async fn forget_deliveries(&self) -> Result<u64, EngineError> {
         let before = self.shared.clock.now().minus(GIVE_UP_AFTER);
         Ok(self.shared.ledger.bury_forgotten(before, ROWS_PER_TURN).await?)
     }
 
-    async fn forget_chunks(&self) -> Result<u64, EngineError> {
-        let before = self.shared.clock.now().minus(self.shared.settings.sweep.keep_chunks);
-        let mut forgotten = 0;
+    async fn forget_rows(&self) -> Result<u64, EngineError> {
+        let (ledger, now) = (&self.shared.ledger, self.shared.clock.now());
+        let mut rows = 0;
         for _ in 0..STATEMENTS_PER_TURN {
-            let rows = self.shared.ledger.prune_chunks(before, CHUNKS_PER_STATEMENT).await?;
-            forgotten += rows;
-            if rows < u64::from(CHUNKS_PER_STATEMENT) {
+            let before = now.minus(self.shared.settings.sweep.keep_chunks);
+            let forgotten = ledger.prune_chunks(before, ROWS_PER_STATEMENT).await?;
+            rows += forgotten;
+            if forgotten < u64::from(ROWS_PER_STATEMENT) {
                 break;
             }
         }
-        Ok(forgotten)
+        rows += ledger.prune_events(now.minus(KEPT), ROWS_PER_STATEMENT).await?;
+        rows += ledger.prune_uploads(now.minus(KEPT), ROWS_PER_STATEMENT).await?;
+        Ok(rows)
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Statement {
 
 /// Begins a statement. In `text` stand `$1`… for values, and in braces:
 /// `{lease_clock}` is what the database adds to the lease clock;
-/// `{any_int 1}` and `{any_id 1}` compare with the list `$1`;
+/// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
 /// `{chunk_rows}` are the rows that `Statement::chunk_rows` binds.
 pub(super) const fn sql(text: &'static str) -> Statement {
@@ -105,8 +105,8 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
 
 fn any_of(backend: Backend, word: &str) -> String {
     match (word.split_once(' '), backend) {
-        (Some(("any_int" | "any_id", n)), Backend::Postgres) => format!("= ANY(${n})"),
-        (Some(("any_int", n)), Backend::Sqlite) => format!("IN (SELECT value FROM json_each(${n}))"),
+        (Some(("any_int" | "any_id" | "any_text", n)), Backend::Postgres) => format!("= ANY(${n})"),
+        (Some(("any_int" | "any_text", n)), Backend::Sqlite) => format!("IN (SELECT value FROM json_each(${n}))"),
         (Some(("any_id", n)), Backend::Sqlite) => format!("IN (SELECT unhex(value) FROM json_each(${n}))"),
         // Left as it is, for the database to complain of.
         (Some(_) | None, Backend::Sqlite | Backend::Postgres) => format!("{{{word}}}"),

@@ -1,10 +1,11 @@
 //! Files: completed uploads, and small ones that came in one request.
 
-use crate::domain::{File, FileId, Owner, Upload};
+use crate::domain::{File, FileId, ObjectKey, Owner, Timestamp, Upload};
 use crate::ledger::create::{self, NewUpload, contended, is_over, retire};
-use crate::ledger::db::{Conn, Value, sql};
+use crate::ledger::db::{Conn, Row, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
+use crate::ledger::rows::Reader;
 use crate::ledger::{End, Ledger, rows, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
@@ -15,12 +16,45 @@ pub enum FileCreation {
     Created,
     /// Its fileId means this upload, which has not ended or is completed.
     Known(Upload),
+    /// It took so long that the sweeper has condemned its object, or it was
+    /// not intended.
+    Condemned,
 }
 
 /// Another writer may come in between so often before we give up.
 const RACES_MAX: u32 = 16;
 
 impl Ledger {
+    /// Says that an object is about to be put under this key: before it is,
+    /// so that the sweeper finds what a crash leaves.
+    pub async fn intend_object(&self, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
+        let text = "INSERT INTO objects_underway (object_key, begun_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let row = sql(text).bind(key.as_str()).bind(at.millis());
+        self.write(move |conn| Box::pin(async move { conn.execute(row).await.map(|_| End::Commit(())) })).await
+    }
+
+    /// There is no object under this key that was intended and has no file.
+    pub async fn forget_object(&self, key: &ObjectKey) -> Result<(), LedgerError> {
+        let delete = sql("DELETE FROM objects_underway WHERE object_key = $1").bind(key.as_str());
+        self.write(move |conn| Box::pin(async move { conn.execute(delete).await.map(|_| End::Commit(())) })).await
+    }
+
+    /// Objects that were intended by `before` and never became files.
+    pub async fn objects_underway(&self, before: Timestamp, limit: u32) -> Result<Vec<ObjectKey>, LedgerError> {
+        let text = "SELECT object_key FROM objects_underway WHERE begun_at <= $1 ORDER BY begun_at LIMIT $2";
+        object_keys(&self.read().await?.rows(sql(text).bind(before.millis()).bind(limit)).await?)
+    }
+
+    /// Condemns up to `limit` of them: from then on none becomes a file, and
+    /// what is in the store under their keys can be removed.
+    pub async fn condemn_objects(&self, before: Timestamp, limit: u32) -> Result<Vec<ObjectKey>, LedgerError> {
+        let text = "UPDATE objects_underway SET condemned = TRUE WHERE object_key IN \
+                    (SELECT object_key FROM objects_underway WHERE begun_at <= $1 ORDER BY begun_at LIMIT $2) \
+                    RETURNING object_key";
+        let condemn = sql(text).bind(before.millis()).bind(limit);
+        self.write(move |conn| Box::pin(async move { object_keys(&conn.rows(condemn).await?).map(End::Commit) })).await
+    }
+
     /// Records a file that came in one request: a completed upload without
     /// chunk rows, the file's row and the events, in one transaction.
     pub async fn create_file(
@@ -64,9 +98,18 @@ async fn create(
             Some(_) | None => Ok(End::Rollback(None)),
         };
     }
+    let text = "DELETE FROM objects_underway WHERE object_key = $1 AND NOT condemned";
+    if !conn.swapped(sql(text).bind(file.key.as_str())).await? {
+        return Ok(End::Rollback(Some(FileCreation::Condemned)));
+    }
     written::insert_file(conn, file).await?;
     outbox::announce(conn, events).await?;
     Ok(End::Commit(Some(FileCreation::Created)))
+}
+
+fn object_keys(rows: &[Row]) -> Result<Vec<ObjectKey>, LedgerError> {
+    let read = |row| Reader::new(row, "objects_underway", &["object_key"]);
+    rows.iter().map(|row| read(row).parse::<String, _>("object_key", |text| ObjectKey::parse(&text))).collect()
 }
 
 async fn insert_completed(conn: &mut Conn, new: &NewUpload, file: &File) -> Result<bool, LedgerError> {

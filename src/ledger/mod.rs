@@ -9,7 +9,7 @@
 //! - `db` makes two databases one; `rows` reads what they hold;
 //! - `writer` commits what many ask for at once in one batch; `record` is what
 //!   it does for chunks;
-//! - `create`, `uploads`, `states`, `chunks`, `files`, `sweeping` and `outbox`
+//! - `create`, `uploads`, `states`, `chunks`, `files`, `sweeping`, `jobs` and `outbox`
 //!   are the questions and the arrows themselves.
 
 mod chunks;
@@ -18,6 +18,7 @@ mod create;
 mod db;
 pub mod error;
 mod files;
+mod jobs;
 mod keys;
 mod lock;
 mod open;
@@ -49,6 +50,7 @@ pub use config::DatabaseConfig;
 pub use create::{Creation, NewUpload};
 pub use error::{LedgerError, OpenError};
 pub use files::FileCreation;
+pub use jobs::JobClaim;
 pub use open::Migrated;
 pub use outbox::{Delivery, NewEvent, OutboxCounts};
 pub use record::{RecordChunk, Recorded};

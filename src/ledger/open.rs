@@ -241,6 +241,7 @@ async fn prepare_sqlite(writer: &SqlitePool, path: &Path) -> Result<Migrated, Op
     for text in [
         "UPDATE uploads SET lease_until = 0 WHERE state = 'completing' AND lease_until <> 0",
         "UPDATE deliveries SET lease_until = 0 WHERE state = 'pending' AND lease_until <> 0",
+        "DELETE FROM jobs",
     ] {
         conn.execute(sql(text)).await.map_err(failed)?;
     }

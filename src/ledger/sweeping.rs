@@ -1,5 +1,7 @@
 //! What time has made due. Each question is bounded; the sweeper asks again.
 
+use std::collections::HashSet;
+
 use crate::domain::{ObjectKey, SessionId, Timestamp, Upload, UploadId};
 use crate::ledger::db::{Conn, Row, Statement, sql};
 use crate::ledger::error::LedgerError;
@@ -93,6 +95,37 @@ impl Ledger {
             Box::pin(async move { conn.execute(swap).await.map(|_| End::Commit(())) })
         })
         .await
+    }
+
+    /// Removes up to `limit` events that happened by `before` and that nobody
+    /// is to hear any more, with their deliveries, and says how many.
+    pub async fn prune_events(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let text = "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.created_at <= $1 \
+                    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.state = 'pending') \
+                    ORDER BY e.created_at LIMIT $2)";
+        self.prune_rows(sql(text).bind(before.millis()).bind(limit)).await
+    }
+
+    /// Removes up to `limit` uploads that were given up or expired by `before`
+    /// and left nothing, and says how many. Their fileIds are as unknown as
+    /// before then.
+    pub async fn prune_uploads(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let text = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads \
+                    WHERE state IN ('aborted', 'expired') AND ended_at <= $1 \
+                    AND clean_at IS NULL AND NOT chunks_kept ORDER BY ended_at LIMIT $2)";
+        self.prune_rows(sql(text).bind(before.millis()).bind(limit)).await
+    }
+
+    async fn prune_rows(&self, delete: Statement) -> Result<u64, LedgerError> {
+        self.write(move |conn| Box::pin(async move { conn.execute(delete).await.map(End::Commit) })).await
+    }
+
+    /// Those of the keys that an open upload of this ledger has.
+    pub async fn keys_in_use(&self, keys: Vec<String>) -> Result<HashSet<String>, LedgerError> {
+        let text = "SELECT object_key FROM uploads \
+                    WHERE state IN ('uploading', 'completing') AND object_key {any_text 1}";
+        let rows = self.read().await?.rows(sql(text).bind(keys)).await?;
+        rows.iter().map(|row| Reader::new(row, "uploads", &["object_key"]).get("object_key")).collect()
     }
 
     /// Removes up to `limit` chunk and part rows of uploads that ended by

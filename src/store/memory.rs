@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
-use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId};
+use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 use crate::store::error::Fault;
 use crate::store::{
     Begin, Body, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart, Target,
@@ -290,6 +290,7 @@ impl Store for MemoryStore {
         let listed = |(session, upload): (&String, &Multipart)| ListedUpload {
             key: upload.key.as_str().to_owned(),
             session: SessionId::new(session.clone()),
+            begun_at: Some(Timestamp::from_millis(0)),
         };
         let state = self.state();
         Ok(state.uploads.iter().filter(|(_, u)| u.key.as_str().starts_with(prefix)).map(listed).collect())

@@ -2,13 +2,14 @@
 //! what it cannot do is an error, never a silent no-op, and every store runs
 //! the one suite in `conformance`.
 
+pub mod breaker;
 pub mod config;
 pub mod conformance;
 pub mod deadline;
 pub mod error;
 pub mod faulty;
 pub mod file;
-pub mod measured;
+pub mod guarded;
 pub mod memory;
 pub mod oss;
 pub mod parts;
@@ -22,9 +23,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId};
+use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 
-pub use config::{FileConfig, PoolConfig, StoreConfig, StoreKind};
+pub use config::{BreakerConfig, FileConfig, PoolConfig, StoreConfig, StoreKind};
 pub use error::{BodyBroken, StoreError};
 
 /// The bytes of a part or an object on their way into a store. They end with
@@ -140,6 +141,8 @@ pub struct ListedUpload {
     pub key: String,
     /// The store's name for it.
     pub session: SessionId,
+    /// When it was begun, where the store says so.
+    pub begun_at: Option<Timestamp>,
 }
 
 /// An object store with multipart uploads.

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
-use chunkgate::domain::{Checksum, Crc64, FileId, Owner, PartNumber, Refusal, SessionId, Status};
+use chunkgate::domain::{Checksum, Crc64, File, FileId, ObjectKey, Owner, PartNumber, Refusal, SessionId, Status};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
+use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{DatabaseConfig, Ledger};
 use chunkgate::store::faulty::{Fault, FaultyStore, Operation, Rates};
 use chunkgate::store::memory::MemoryStore;
+use chunkgate::store::{Begin, Store as _};
 use futures_util::StreamExt as _;
 
 use crate::postgres;
@@ -30,6 +32,10 @@ struct House {
 
 impl House {
     async fn on(url: Option<String>) -> Self {
+        Self::with(url, SweepConfig::default()).await
+    }
+
+    async fn with(url: Option<String>, sweep: SweepConfig) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let url = url.unwrap_or_else(|| format!("sqlite://{}", folder.path().join("l.db").display()));
@@ -40,7 +46,7 @@ impl House {
         let faulty = Arc::new(FaultyStore::new(memory.clone(), 1));
         let settings = Settings {
             upload,
-            sweep: SweepConfig::default(),
+            sweep,
             file_bytes_max: 1 << 40,
             open_uploads_max: 100,
             chunks_in_flight_max: 16,
@@ -80,6 +86,21 @@ impl House {
             body: Box::pin(futures_util::stream::iter([Ok(bytes)])),
         };
         self.engine.put_chunk(put).await
+    }
+
+    async fn put_file(&self, id: &str) -> Result<File, EngineError> {
+        let wanted = CreateUpload {
+            file_id: Some(file_id(id)),
+            file_name: "a".to_owned(),
+            content_type: None,
+            metadata: BTreeMap::new(),
+            checksum: None,
+            auto_complete: None,
+            restart: false,
+            cut: Cut::Declared { total_bytes: 5, chunk_bytes: None, count: None },
+        };
+        let body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(b"small"))]));
+        self.engine.put_file(Owner::local(), wanted, 5, body).await
     }
 
     async fn put_ok(&self, id: &str, index: usize) -> ChunkStored {
@@ -242,8 +263,8 @@ async fn the_multipart_upload_is_begun_once_and_only_when_needed() {
         tasks.join_all().await;
         assert_eq!(house.memory.calls().begin.load(Ordering::SeqCst), 1);
         house.engine.abort(&Owner::local(), &file_id("i")).await.expect("aborted");
-        house.engine.sweep(&mut None).await.expect("a sweep");
-        house.engine.sweep(&mut None).await.expect("a sweep");
+        house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep");
+        house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep");
         assert_eq!(house.memory.open_uploads(), 0);
         // An initiate whose answer was lost leaves an orphan under a key of our own.
         house.create("j", 2).await;
@@ -252,7 +273,7 @@ async fn the_multipart_upload_is_begun_once_and_only_when_needed() {
         house.put_ok("j", 0).await;
         assert_eq!(house.memory.open_uploads(), 2);
         assert!(house.put_ok("j", 1).await.file.is_some());
-        house.engine.sweep(&mut None).await.expect("a sweep");
+        house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep");
         assert_eq!(house.memory.open_uploads(), 0, "the orphan is gone, the object is not");
         assert_eq!(house.content("j").await.len(), 2 * CHUNK);
     }
@@ -304,6 +325,53 @@ async fn a_checksum_may_be_declared_by_who_resumes() {
         assert_eq!(differs.refusal().code(), "upload_conflict");
         assert_eq!(house.refused("c", 1).await, "integrity_failed");
         assert_eq!(house.status("c").await, Status::Failed);
+    }
+}
+
+/// A gateway that dies between an object and its row leaves an object that no
+/// file has: the intent tells the sweeper, once it is old enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_without_a_file_is_removed() {
+    let sweep = SweepConfig { orphan_after: Duration::from_millis(500), ..SweepConfig::default() };
+    for url in [None, Some(postgres::new_database().await)] {
+        let house = House::with(url, sweep.clone()).await;
+        house.faulty.fail_next(Operation::Put, Fault::AnswerLost);
+        let lost = house.put_file("o").await.expect_err("a refusal");
+        assert_eq!(lost.refusal().code(), "store_unavailable");
+        assert_eq!(house.memory.keys().len(), 1);
+        house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep");
+        assert_eq!(house.memory.keys().len(), 1, "it is young: it may become a file yet");
+        house.put_file("o").await.expect("a file");
+        tokio::time::sleep(sweep.orphan_after).await;
+        // Not at once: what is not in the store's power to remove stays known.
+        house.faulty.fail_next(Operation::Delete, Fault::Unavailable);
+        assert_eq!(house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep").orphans, 0);
+        assert_eq!(house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep").orphans, 1);
+        assert_eq!(house.memory.keys().len(), 1, "the file's own is there");
+        assert_eq!(house.content("o").await, b"small");
+    }
+}
+
+/// Only where the operator says that nobody else uses the bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn multipart_uploads_of_strangers_are_left_alone_unless_told() {
+    for whole_prefix in [false, true] {
+        let sweep = SweepConfig { orphan_after: Duration::ZERO, whole_prefix, ..SweepConfig::default() };
+        let house = House::with(None, sweep).await;
+        house.create("s", 2).await;
+        house.put_ok("s", 0).await;
+        let begin = |key: &'static str| {
+            let store = house.memory.clone();
+            async move {
+                let key = ObjectKey::parse(key).expect("a key");
+                store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
+            }
+        };
+        begin("uploads/somebody/else").await;
+        begin("elsewhere/a").await;
+        house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep");
+        assert_eq!(house.memory.open_uploads(), if whole_prefix { 2 } else { 3 });
+        assert!(house.put_ok("s", 1).await.file.is_some());
     }
 }
 

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use crate::domain::{Crc64, ObjectKey, Part, SessionId, join};
+use crate::domain::{Crc64, ObjectKey, Part, SessionId, Timestamp, join};
 use crate::store::file::fault::{self, on};
 use crate::store::file::layout::{self, HEADER, Header};
 use crate::store::file::session::Session;
@@ -54,6 +55,13 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// When the upload was begun: its header is written once.
+    fn begun_at(&self, name: &str) -> Option<Timestamp> {
+        let header = self.uploads.child(name).and_then(|folder| folder.open(HEADER)).ok()?;
+        let since = header.metadata().ok()?.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_millis()).ok().map(Timestamp::from_millis)
     }
 
     /// Begins an upload durably.
@@ -173,7 +181,11 @@ impl Inner {
         for name in names.into_iter().filter(|name| layout::is_session(name)) {
             match self.header(&name) {
                 Ok(Some(header)) if header.key.as_str().starts_with(prefix) => {
-                    listed.push(ListedUpload { key: header.key.as_str().to_owned(), session: SessionId::new(name) });
+                    listed.push(ListedUpload {
+                        key: header.key.as_str().to_owned(),
+                        begun_at: self.begun_at(&name),
+                        session: SessionId::new(name),
+                    });
                 }
                 // Of another prefix, or gone in this moment.
                 Ok(_) => {}

@@ -21,7 +21,7 @@ use crate::store::oss::answer::{self, Answer, Failure};
 use crate::store::oss::endpoint::Endpoint;
 use crate::store::oss::request::{Call, chain, late, unreachable_store};
 use crate::store::oss::sign::{self, Query, Request, Signer};
-use crate::store::retry::Backoff;
+use crate::store::retry::{Backoff, Budget};
 use crate::store::{Body, StoreConfig, StoreError};
 use crate::units::Secret;
 
@@ -56,6 +56,7 @@ pub struct Client {
     deadlines: Deadlines,
     connect_timeout: Duration,
     backoff: Backoff,
+    budget: Budget,
     /// How far the store's clock is ahead of ours, in milliseconds.
     skew_millis: AtomicI64,
 }
@@ -100,6 +101,7 @@ impl Client {
             deadlines: Deadlines { first_byte: config.first_byte_timeout, idle: config.idle_timeout },
             connect_timeout: config.connect_timeout,
             backoff: Backoff::with_retries(config.retries),
+            budget: Budget::full(),
             skew_millis: AtomicI64::new(0),
         })
     }
@@ -128,7 +130,10 @@ impl Client {
         let mut done = 0;
         loop {
             match self.attempt(call).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.budget.earn();
+                    return Ok(answer);
+                }
                 Err(failure) => self.pause(call, backoff, &mut done, failure).await?,
             }
         }
@@ -205,7 +210,7 @@ impl Client {
     ) -> Result<(), StoreError> {
         *done += 1;
         let pause = backoff.pause_after(*done, self.clock.random()).filter(|_| failure.repeat);
-        let Some(pause) = pause else { return Err(*failure.error) };
+        let Some(pause) = pause.filter(|_| self.budget.take()) else { return Err(*failure.error) };
         tracing::debug!(operation = call.operation, error = %failure.error, attempt = *done, "asking the store again");
         sleep(pause).await;
         Ok(())

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::domain::{Crc64, Part, PartNumber, SessionId};
+use crate::domain::{Crc64, Part, PartNumber, SessionId, Timestamp};
 use crate::store::ListedUpload;
 
 /// `<Error>`
@@ -140,12 +140,19 @@ pub fn uploads(text: &str) -> Result<UploadsPage, Unreadable> {
     struct Upload {
         key: String,
         upload_id: String,
+        #[serde(default)]
+        initiated: String,
     }
     let listed: Listed = read(text, "ListMultipartUploadsResult")?;
     let is_encoded = listed.encoding_type.is_some_and(|kind| kind == "url");
     let key = |text: String| if is_encoded { url_decoded(&text) } else { text };
     let uploads = listed.upload.into_iter();
-    let uploads = uploads.map(|u| ListedUpload { key: key(u.key), session: SessionId::new(u.upload_id) }).collect();
+    let uploads = uploads.map(|u| ListedUpload {
+        key: key(u.key),
+        session: SessionId::new(u.upload_id),
+        begun_at: Timestamp::parse_rfc3339(&u.initiated),
+    });
+    let uploads = uploads.collect();
     let next = listed.is_truncated.then(|| (key(listed.next_key_marker), listed.next_upload_id_marker));
     if next.as_ref().is_some_and(|(marker, _)| marker.is_empty()) {
         return Err(Unreadable("a truncated list without a marker".to_owned()));
@@ -262,10 +269,17 @@ mod tests {
     fn uploads_are_listed_with_their_keys_decoded() {
         let text = "<ListMultipartUploadsResult><EncodingType>url</EncodingType>\
             <NextKeyMarker>a%2Fz</NextKeyMarker><NextUploadIdMarker>U2</NextUploadIdMarker><IsTruncated>true</IsTruncated>\
-            <Upload><Key>a%2Fb+c%2B%E4%B8%AD</Key><UploadId>U1</UploadId><Initiated>t</Initiated></Upload>\
+            <Upload><Key>a%2Fb+c%2B%E4%B8%AD</Key><UploadId>U1</UploadId><Initiated>2026-11-21T10:09:00.007Z</Initiated></Upload>\
             </ListMultipartUploadsResult>";
         let page = uploads(text).expect("a page");
-        assert_eq!(page.uploads, [ListedUpload { key: "a/b c+中".to_owned(), session: SessionId::new("U1") }]);
+        assert_eq!(
+            page.uploads,
+            [ListedUpload {
+                key: "a/b c+中".to_owned(),
+                session: SessionId::new("U1"),
+                begun_at: Some(Timestamp::from_millis(1_795_255_740_007))
+            }]
+        );
         assert_eq!(page.next, Some(("a/z".to_owned(), "U2".to_owned())));
         let page = uploads(&text.replace("<EncodingType>url</EncodingType>", "")).expect("a page");
         assert_eq!(page.uploads[0].key, "a%2Fb+c%2B%E4%B8%AD");

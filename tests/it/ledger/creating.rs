@@ -2,7 +2,7 @@
 
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
-use chunkgate::domain::{Checksum, FileId, Owner, Progress, SessionId, State, Status};
+use chunkgate::domain::{Checksum, FileId, ObjectKey, Owner, Progress, SessionId, State, Status};
 use chunkgate::ledger::{Creation, FileCreation, SessionSet};
 
 use super::{Gate, MIB, chunk, on_both, plan, progress, unknown};
@@ -220,6 +220,8 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     (file.id, file.file_id) = (wish.id, wish.file_id.clone());
     file.declared = Some((Checksum::parse_tagged("md5:900150983cd24fb0d6963f7d28e17f72").unwrap(), true));
     let events = [gate.event(&upload, EventKind::Completed)];
+    assert_eq!(gate.ledger.create_file(&wish, &file, &events).await.unwrap(), FileCreation::Condemned, "not intended");
+    gate.ledger.intend_object(&file.key, wish.at).await.unwrap();
     assert_eq!(gate.ledger.create_file(&wish, &file, &events).await.unwrap(), FileCreation::Created);
     assert_eq!(gate.ledger.find_file(&file.owner, &file.file_id).await.unwrap(), Some(file.clone()));
     let (upload, counted) = gate.ledger.find_with_progress(&file.owner, &file.file_id).await.unwrap().unwrap();
@@ -236,6 +238,7 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     gate.ledger.abort(given_up.id, &[]).await.unwrap();
     let again = gate.wish("b", plan(1));
     (file.id, file.file_id) = (again.id, again.file_id.clone());
+    gate.ledger.intend_object(&file.key, again.at).await.unwrap();
     assert_eq!(gate.ledger.create_file(&again, &file, &[]).await.unwrap(), FileCreation::Created);
 }
 
@@ -246,7 +249,11 @@ async fn small_files_at_once_under_one_id_make_one(gate: Gate) {
         let (ledger, wish) = (gate.ledger.clone(), gate.wish("a", plan(1)));
         let mut file = gate.file(&template);
         (file.id, file.file_id) = (wish.id, wish.file_id.clone());
-        tasks.spawn(async move { ledger.create_file(&wish, &file, &[]).await.unwrap() });
+        file.key = ObjectKey::parse(&format!("uploads/{}", wish.id)).unwrap();
+        tasks.spawn(async move {
+            ledger.intend_object(&file.key, wish.at).await.unwrap();
+            ledger.create_file(&wish, &file, &[]).await.unwrap()
+        });
     }
     let all = tasks.join_all().await;
     assert_eq!(all.iter().filter(|c| **c == FileCreation::Created).count(), 1);

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::SessionId;
-use chunkgate::ledger::Creation;
+use chunkgate::domain::event::EventKind;
+use chunkgate::ledger::{Creation, FileCreation};
 
-use super::{DAY, Gate, chunk, on_both, plan};
+use super::{DAY, Gate, HOOK, LEASE, chunk, on_both, plan};
 
 on_both!(
     what_expires_is_due_and_expires_once,
@@ -14,6 +15,9 @@ on_both!(
     remains_are_listed_until_they_are_cleared,
     remains_that_stay_hold_up_no_others,
     chunk_rows_are_pruned_in_bites,
+    what_is_over_is_forgotten_some_day,
+    an_object_that_is_condemned_becomes_no_file,
+    a_job_is_done_by_one,
 );
 
 async fn what_expires_is_due_and_expires_once(gate: Gate) {
@@ -116,4 +120,64 @@ async fn chunk_rows_are_pruned_in_bites(gate: Gate) {
     assert_eq!(counted, super::progress(7));
     assert_eq!(gate.ledger.progress(upload.id).await.unwrap(), super::progress(7));
     assert_eq!(gate.ledger.chunks(open.id).await.unwrap(), [chunk(0)]);
+}
+
+async fn what_is_over_is_forgotten_some_day(gate: Gate) {
+    let (upload, open) = (gate.upload("a", 2).await, gate.upload("b", 2).await);
+    gate.record(&upload, 0).await;
+    gate.ledger.intend_session(upload.id).await.unwrap();
+    let event = gate.event(&upload, EventKind::Aborted);
+    assert!(gate.ledger.abort(upload.id, &[event]).await.unwrap());
+    let ended = gate.clock.now();
+    assert_eq!(gate.ledger.prune_events(ended, 10).await.unwrap(), 0, "it is still to be delivered");
+    let delivery = gate.ledger.claim_deliveries(HOOK, 1, LEASE).await.unwrap().remove(0);
+    assert!(gate.ledger.delivered(&delivery, 200).await.unwrap());
+    assert_eq!(gate.ledger.prune_events(ended.minus(DAY), 10).await.unwrap(), 0);
+    assert_eq!(gate.ledger.prune_events(ended, 10).await.unwrap(), 1);
+    // First what it left: parts in the store, then its chunks' rows.
+    assert_eq!(gate.ledger.prune_uploads(ended, 10).await.unwrap(), 0);
+    gate.ledger.clear_remains(upload.id).await.unwrap();
+    assert_eq!(gate.ledger.prune_uploads(ended, 10).await.unwrap(), 0);
+    assert_eq!(gate.ledger.prune_chunks(ended, 10).await.unwrap(), 1);
+    assert_eq!(gate.ledger.prune_uploads(ended.minus(DAY), 10).await.unwrap(), 0);
+    assert_eq!(gate.ledger.prune_uploads(ended, 10).await.unwrap(), 1);
+    assert!(gate.ledger.find_upload(&upload.owner, &upload.file_id).await.unwrap().is_none());
+    assert!(gate.ledger.find_upload(&open.owner, &open.file_id).await.unwrap().is_some());
+    // Which keys are in use, those who look for strangers ask.
+    let keys = vec![upload.key.to_string(), open.key.to_string()];
+    assert_eq!(gate.ledger.keys_in_use(keys).await.unwrap(), [open.key.to_string()].into());
+}
+
+async fn an_object_that_is_condemned_becomes_no_file(gate: Gate) {
+    let wish = gate.wish("a", plan(1));
+    let upload = gate.upload("model", 1).await;
+    let mut file = gate.file(&upload);
+    (file.id, file.file_id) = (wish.id, wish.file_id.clone());
+    gate.ledger.intend_object(&file.key, wish.at).await.unwrap();
+    assert_eq!(gate.ledger.condemn_objects(wish.at.minus(DAY), 10).await.unwrap(), []);
+    assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), [file.key.clone()]);
+    assert_eq!(gate.ledger.create_file(&wish, &file, &[]).await.unwrap(), FileCreation::Condemned);
+    assert!(gate.ledger.find_upload(&file.owner, &file.file_id).await.unwrap().is_none());
+    // Until it is gone from the store, it comes again.
+    assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), [file.key.clone()]);
+    gate.ledger.forget_object(&file.key).await.unwrap();
+    assert_eq!(gate.ledger.objects_underway(wish.at, 10).await.unwrap(), []);
+}
+
+async fn a_job_is_done_by_one(gate: Gate) {
+    let claim = gate.ledger.claim_job("sweep").await.unwrap().unwrap();
+    assert_eq!(gate.ledger.claim_job("sweep").await.unwrap(), None);
+    assert!(gate.ledger.claim_job("other").await.unwrap().is_some());
+    assert!(gate.ledger.renew_job(claim).await.unwrap());
+    // Who falls silent loses it.
+    gate.ledger.age_leases(LEASE + Duration::from_secs(1));
+    let next = gate.ledger.claim_job("sweep").await.unwrap().unwrap();
+    assert!(!gate.ledger.renew_job(claim).await.unwrap());
+    assert!(!gate.ledger.end_job(claim, DAY).await.unwrap());
+    // Once it is done it is due after a while.
+    assert!(gate.ledger.end_job(next, DAY).await.unwrap());
+    gate.ledger.age_leases(DAY / 2);
+    assert_eq!(gate.ledger.claim_job("sweep").await.unwrap(), None);
+    gate.ledger.age_leases(DAY);
+    assert!(gate.ledger.claim_job("sweep").await.unwrap().is_some());
 }
