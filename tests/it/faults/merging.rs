@@ -248,6 +248,8 @@ async fn fault_17_the_whole_is_not_what_was_acknowledged() {
         last(&stand, "store", &bytes).await.is_refused(410, "upload_failed");
         is_failed(&stand, "store", "integrity_failed").await;
         assert!(stand.bucket.has(&key).await, "kept for inspection");
+        let listed = stand.gateway.get("/uploads?status=failed").await.json;
+        assert_eq!(listed["uploads"][0]["fileId"], "store");
         stand.gateway.get("/files/store").await.is_refused(404, "file_not_found");
         // By the client's declaration: nothing is kept.
         let bytes = content(2 * MIB, 4);
