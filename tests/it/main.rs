@@ -19,4 +19,5 @@ mod postgres;
 mod promise;
 mod readme;
 mod refusals;
+mod soak;
 mod upload;
