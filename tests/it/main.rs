@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 mod machine;
 mod openapi;
+mod oss_proxy;
 mod oss_sdks;
 mod oss_store;
 mod postgres;
