@@ -3,4 +3,5 @@
 //! number of its row.
 
 mod chunks;
+mod disk;
 mod stand;

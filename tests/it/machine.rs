@@ -80,9 +80,16 @@ impl SmallDisk {
 
     /// Fills it to the last page.
     pub(crate) fn fill(&self) {
+        self.fill_but(0);
+    }
+
+    /// Fills it until so many bytes are left.
+    pub(crate) fn fill_but(&self, bytes: usize) {
         let mut ballast = File::options().append(true).create(true).open(self.ballast()).expect("a file");
         let page = vec![0xA5; 4096];
         while ballast.write_all(&page).is_ok() {}
+        let filled = ballast.metadata().expect("a file").len();
+        ballast.set_len(filled.saturating_sub(bytes as u64)).expect("shortened");
     }
 
     /// Gives back what `fill` took.
