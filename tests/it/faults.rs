@@ -4,6 +4,7 @@
 
 mod chunks;
 mod clients;
+mod disk;
 mod merging;
 mod stand;
 mod store;

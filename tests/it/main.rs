@@ -11,6 +11,7 @@ mod harness;
 mod hooks;
 mod ledger;
 mod load;
+mod machine;
 mod openapi;
 mod oss_proxy;
 mod oss_sdks;
