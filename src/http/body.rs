@@ -212,9 +212,13 @@ fn in_json(wanted: &str) -> &str {
     }
 }
 
-/// The announced length of a body; none with chunked transfer coding.
+/// The announced length of a body; none with chunked transfer coding. A request
+/// that says neither has no body (RFC 9112 §6.3).
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    match headers.get(header::CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok()?.parse().ok(),
+        None => (!headers.contains_key(header::TRANSFER_ENCODING)).then_some(0),
+    }
 }
 
 /// Refuses a body that is not the file's own bytes.

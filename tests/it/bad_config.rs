@@ -16,26 +16,26 @@ use crate::postgres;
 const SECRET: &str = "hunter2-hunter2";
 
 /// One start that fails.
-struct Start<'a> {
+pub(crate) struct Start<'a> {
     folder: &'a Path,
     arguments: Vec<&'a str>,
     environment: Vec<(&'a str, String)>,
 }
 
 impl<'a> Start<'a> {
-    fn new(folder: &'a Path, arguments: &[&'a str]) -> Self {
+    pub(crate) fn new(folder: &'a Path, arguments: &[&'a str]) -> Self {
         Self { folder, arguments: arguments.to_vec(), environment: Vec::new() }
     }
 
     /// With a variable: `CHUNKGATE_…`, or whole if it begins with `OSS_`.
-    fn with(mut self, name: &'a str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'a str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
         self
     }
 
     /// Starts it; it must end with this code and say all of this.
     #[track_caller]
-    fn fails(self, code: i32, says: &[&str]) {
+    pub(crate) fn fails(self, code: i32, says: &[&str]) {
         let (public, admin) = (free_address(), free_address());
         let own = [("LISTEN", public.to_string()), ("ADMIN_LISTEN", admin.to_string())];
         let variables = own.into_iter().chain(self.environment.clone()).map(|(name, value)| {

@@ -106,7 +106,7 @@ impl Gateway {
     /// Starts the process and waits until it answers.
     pub(crate) async fn boot(&mut self) {
         let log = self.folder.path().join("gateway.log");
-        let environment = self.environment.iter().map(|(key, value)| (format!("CHUNKGATE_{key}"), value.clone()));
+        let environment = self.environment.iter().map(|(key, value)| (variable(key), value.clone()));
         let mut running = Running::spawn(&["serve"], environment, self.folder.path(), &log);
         running.wait_until_live(&format!("http://{}/livez", self.address), &log).await;
         self.process = Some(running);
@@ -230,6 +230,16 @@ impl Gateway {
         let of_name = |line: &&str| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']);
         text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
+}
+
+/// The variable of a setting. What is for the loader or for libfaketime is called
+/// as they call it.
+fn variable(setting: &str) -> String {
+    let others = ["LD_", "FAKETIME_", "NO_FAKE_"];
+    if others.iter().any(|other| setting.starts_with(other)) {
+        return setting.to_owned();
+    }
+    format!("CHUNKGATE_{setting}")
 }
 
 /// A status and the JSON that came with it.
@@ -374,6 +384,10 @@ impl Emulator {
 
     pub(crate) fn stop(&mut self) {
         drop(self.process.take());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a process").child.id()
     }
 
     /// How a gateway is told of it.

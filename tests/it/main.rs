@@ -2,14 +2,18 @@
 
 mod bad_config;
 mod browser;
+mod chaos;
 mod emulator;
 mod engine;
+mod faults;
 mod forms;
 mod harness;
 mod hooks;
 mod ledger;
 mod load;
+mod machine;
 mod openapi;
+mod oss_proxy;
 mod oss_sdks;
 mod oss_store;
 mod postgres;
