@@ -14,7 +14,7 @@ use chunkgate::clock::{Clock as _, SystemClock};
 use crate::harness::{Answer, Gateway, MIB, On, content};
 
 /// Peak resident memory of a process so far, in bytes.
-fn peak_bytes(pid: u32) -> usize {
+pub(crate) fn peak_bytes(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
     let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");

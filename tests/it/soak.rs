@@ -14,9 +14,14 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Answer, Gateway, KIB, On, client, content, sha256};
+use chunkgate::clock::{Clock as _, SystemClock};
+
+use crate::chaos::{Cable, End, Weather};
+use crate::harness::{Answer, Emulator, Gateway, KIB, On, client, content, sha256};
+use crate::load::peak_bytes;
 
 /// Clients at once.
 const CLIENTS: u64 = 6;
@@ -217,18 +222,9 @@ fn indexes(asked: &Value) -> BTreeSet<usize> {
     chunks.iter().filter_map(|chunk| chunk["chunkIndex"].as_u64()).map(|index| index as usize).collect()
 }
 
-/// Kills until there were enough, then lets everybody finish.
-async fn soak(on: On, neighbours: usize, kills: u64) {
-    let seed = setting("SOAK_SEED", 20_261_121);
-    let settings = [("SWEEP__ORPHAN_AFTER", "2s"), ("UPLOAD__LEASE", "3s"), ("WEBHOOK__RETRY_INITIAL", "100ms")];
-    let mut gateways = vec![Gateway::start_with(on, &settings).await];
-    for _ in 0..neighbours {
-        let neighbour = gateways[0].neighbour().await;
-        gateways.push(neighbour);
-    }
-    let seen = Arc::new(Seen::default());
-    let enough = CancellationToken::new();
-    let mut clients = tokio::task::JoinSet::new();
+/// Clients that upload file after file until there are enough.
+fn spawn_clients(gateways: &[&Gateway], seen: &Arc<Seen>, enough: &CancellationToken, seed: u64) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let mut client = Client {
             http: client(),
@@ -245,6 +241,21 @@ async fn soak(on: On, neighbours: usize, kills: u64) {
             }
         });
     }
+    clients
+}
+
+/// Kills until there were enough, then lets everybody finish.
+async fn soak(on: On, neighbours: usize, kills: u64) {
+    let seed = setting("SOAK_SEED", 20_261_121);
+    let settings = [("SWEEP__ORPHAN_AFTER", "2s"), ("UPLOAD__LEASE", "3s"), ("WEBHOOK__RETRY_INITIAL", "100ms")];
+    let mut gateways = vec![Gateway::start_with(on, &settings).await];
+    for _ in 0..neighbours {
+        let neighbour = gateways[0].neighbour().await;
+        gateways.push(neighbour);
+    }
+    let seen = Arc::new(Seen::default());
+    let enough = CancellationToken::new();
+    let mut clients = spawn_clients(&gateways.iter().collect::<Vec<_>>(), &seen, &enough, seed);
     let mut lots = Lots::new(seed, 99);
     for _ in 0..kills {
         tokio::time::sleep(Duration::from_millis(10 + lots.below(200))).await;
@@ -336,4 +347,74 @@ async fn soak_of_one_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_of_two_gateways() {
     soak(On::OssAndPostgres, 1, setting("SOAK_KILLS", 40)).await;
+}
+
+/// Everything through a cable between the gateway and its store.
+async fn behind_a_cable() -> (Gateway, Emulator, Cable, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let emulator = Emulator::start(folder.path()).await;
+    let cable = Cable::to(emulator.address).await;
+    let mut settings = emulator.environment();
+    settings.push(("STORE__OSS__ENDPOINT".to_owned(), format!("http://{}", cable.address)));
+    settings.push(("DATABASE__URL".to_owned(), crate::postgres::new_database().await));
+    for (key, value) in [
+        ("UPLOAD__LEASE", "3s"),
+        ("STORE__CONNECT_TIMEOUT", "1s"),
+        ("STORE__FIRST_BYTE_TIMEOUT", "2s"),
+        ("STORE__IDLE_TIMEOUT", "2s"),
+        ("LIMITS__QUEUE_WAIT", "2s"),
+    ] {
+        settings.push((key.to_owned(), value.to_owned()));
+    }
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let gateway = Gateway::start_with(On::FileAndSqlite, &settings).await;
+    (gateway, emulator, cable, folder)
+}
+
+/// Ten seconds each in which the store says nothing, breaks every connection,
+/// and takes none. Clients do what uploaders do: they try again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_under_load_costs_nothing_but_time() {
+    const PHASE: Duration = Duration::from_secs(10);
+    let (gateway, mut emulator, cable, _folder) = behind_a_cable().await;
+    let seen = Arc::new(Seen::default());
+    let enough = CancellationToken::new();
+    let clients = spawn_clients(&[&gateway], &seen, &enough, setting("SOAK_SEED", 20_261_121));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = peak_bytes(gateway.pid());
+    for weather in [Weather::after(0, End::Stall), Weather::after(0, End::Reset)] {
+        cable.up(weather);
+        cable.down(weather);
+        tokio::time::sleep(PHASE).await;
+        cable.calm();
+        cable.reset_all();
+    }
+    emulator.stop();
+    cable.reset_all();
+    tokio::time::sleep(PHASE).await;
+    let acknowledged = seen.acknowledged.load(Ordering::Relaxed);
+    emulator.boot().await;
+    let healed = SystemClock::new();
+    while seen.acknowledged.load(Ordering::Relaxed) < acknowledged + CLIENTS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let flows_after = healed.monotonic();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    enough.cancel();
+    clients.join_all().await;
+    let grown = peak_bytes(gateway.pid()).saturating_sub(before);
+    println!(
+        "the store was away for 30 s: {} chunks acknowledged, {} lost, {} files, wrong {:?}; uploads flowed {flows_after:?} \
+         after it healed; peak memory {} MiB, {} KiB more than before; refused meanwhile: {:?}",
+        seen.acknowledged.load(Ordering::Relaxed),
+        seen.lost.load(Ordering::Relaxed),
+        seen.ended.lock().expect("a lock").len(),
+        seen.wrong.lock().expect("a lock"),
+        peak_bytes(gateway.pid()) >> 20,
+        grown >> 10,
+        seen.refused.lock().expect("a lock"),
+    );
+    assert_eq!((seen.lost.load(Ordering::Relaxed), seen.resent.load(Ordering::Relaxed)), (0, 0));
+    assert!(seen.wrong.lock().expect("a lock").is_empty());
+    assert!(grown < 16 << 20, "{} MiB", grown >> 20);
 }
