@@ -73,16 +73,17 @@ pub fn after_verifying(object: (u64, Crc64), whole: (u64, Crc64), joined: bool) 
     })
 }
 
-/// Whether the parts may have been joined already when the store has failed at
-/// `step`. Then the upload stays `completing`, whatever the store says: opened
-/// again, it could be given up while its object is there. `before` is whether
-/// they may have been at the beginning of this attempt, and `is_unknown` that
-/// nobody knows what the store did.
+/// Whether the parts may have been joined already, or may be joined yet by a
+/// call that nobody waits for, when the store has failed at `step`. Then the
+/// upload stays `completing`, whatever the store says: opened again, it could
+/// be given up while its object is there. `before` is whether that was so at the
+/// beginning of this attempt, and `is_unknown` that nobody knows what the store
+/// did.
 pub const fn may_be_joined(step: Step, before: bool, is_unknown: bool) -> bool {
     match step {
         Step::List => before,
-        // The list has shown that they were not, and a refusal does nothing.
-        Step::Join => is_unknown,
+        // A refusal does nothing; what is on its way from before it may arrive.
+        Step::Join => before || is_unknown,
         Step::Ask | Step::Verify { .. } => true,
     }
 }
@@ -120,7 +121,8 @@ mod tests {
     fn an_upload_is_opened_again_only_while_it_is_certain_that_nothing_was_joined() {
         assert!(!may_be_joined(Step::List, false, false));
         assert!(may_be_joined(Step::List, true, false), "an answer was lost before");
-        assert!(!may_be_joined(Step::Join, true, false), "it was listed just now, and refused");
+        assert!(!may_be_joined(Step::Join, false, false), "it was listed just now, and refused");
+        assert!(may_be_joined(Step::Join, true, false), "a call from before may arrive yet");
         assert!(may_be_joined(Step::Join, false, true), "the answer is lost");
         assert!(may_be_joined(Step::Ask, false, false));
         assert!(may_be_joined(Step::Verify { joined: true }, false, false));

@@ -205,6 +205,10 @@ impl Engine {
     async fn join(&self, id: UploadId, lease: Lease, in_doubt: &mut bool) -> Result<Finished, EngineError> {
         let ledger = &self.shared.ledger;
         let upload = ledger.upload(id).await?.ok_or_else(|| EngineError::Broken(format!("upload {id} is gone")))?;
+        // Who slept past its lease joins nothing: somebody else may have opened the upload again.
+        if !matches!(&upload.state, State::Completing { lease: now, .. } if *now == lease) {
+            return self.settled(id).await;
+        }
         let parts = ledger.parts(id).await?;
         let present = parts.iter().map(|part| part.number.chunk_index());
         let missing = ranges::missing(present, upload.geometry.count());
