@@ -7,6 +7,7 @@
 //! should end. That is exact, for certain steps make no circles: each moves a
 //! task on, ends one, lets a call arrive, or ends the upload.
 
+mod action;
 mod protocol;
 mod world;
 
@@ -17,7 +18,7 @@ use chunkgate::domain::Failure;
 use chunkgate::domain::event::EventKind;
 use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
-use protocol::{Action, Broken};
+use action::{Action, Broken};
 use world::{Budget, Phase, Session, World};
 
 /// Not a promise: a model in which nothing ever happens would keep them all.
@@ -147,8 +148,9 @@ fn story(path: Vec<(World, Option<Action>)>) -> String {
 
 #[track_caller]
 fn holds(name: &str, begin: World) {
-    for (property, story) in check(name, begin, Broken::Nothing) {
-        panic!("{property}: does not hold{story}");
+    let found = check(name, begin, Broken::Nothing);
+    if let Some((property, story)) = found.first_key_value() {
+        panic!("does not hold: {property}{story}");
     }
 }
 
