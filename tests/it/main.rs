@@ -16,4 +16,5 @@ mod postgres;
 mod promise;
 mod readme;
 mod refusals;
+mod spec;
 mod upload;
