@@ -35,12 +35,15 @@ pub(super) struct House {
     running: Option<(Runtime, Engine)>,
     /// Every upload that was ever seen, and where its object lies.
     pub(super) known: BTreeMap<uuid::Uuid, ObjectKey>,
+    /// The ids of the events that were delivered.
+    pub(super) delivered: BTreeSet<String>,
     folder: tempfile::TempDir,
 }
 
 /// An upload as the gateway shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
+    pub(super) id: uuid::Uuid,
     pub(super) status: Status,
     pub(super) failure: Option<&'static str>,
     pub(super) shape: (u32, Option<u64>, Option<u64>, Option<u64>),
@@ -48,6 +51,8 @@ pub(super) struct Seen {
     pub(super) chunks: BTreeMap<u32, (u64, u64)>,
     pub(super) missing: Vec<[u32; 2]>,
     pub(super) auto: bool,
+    /// The CRC-64 that was declared of the whole.
+    pub(super) checksum: Option<String>,
     /// Whether it has a multipart upload, where that is still told.
     pub(super) begun: Option<bool>,
     pub(super) expires_at: i64,
@@ -60,7 +65,8 @@ impl House {
         let memory = Arc::new(MemoryStore::new());
         let faulty = Arc::new(FaultyStore::new(memory.clone(), seed));
         let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_795_255_740_000)));
-        let mut house = Self { clock, memory, faulty, running: None, known: BTreeMap::new(), folder };
+        let mut house =
+            Self { clock, memory, faulty, running: None, known: BTreeMap::new(), delivered: BTreeSet::new(), folder };
         house.start();
         house
     }
@@ -189,15 +195,20 @@ impl House {
         true
     }
 
-    /// The ids of all events that are to be delivered.
-    pub(super) fn events(&self) -> BTreeSet<String> {
-        let claim = async |engine: Engine| {
-            engine.ledger().claim_deliveries(RECEIVER, 10_000, Duration::from_secs(1)).await.expect("events")
-        };
-        let events: Vec<String> = self.run(claim).into_iter().map(|d| d.event.as_str().to_owned()).collect();
-        let distinct: BTreeSet<String> = events.iter().cloned().collect();
-        assert_eq!(distinct.len(), events.len(), "each event once: {events:?}");
-        distinct
+    /// Delivers what is to be delivered: none may come that came before.
+    pub(super) fn deliver(&mut self) {
+        let events = self.run(async |engine| {
+            let ledger = engine.ledger();
+            let claimed = ledger.claim_deliveries(RECEIVER, 10_000, Duration::from_secs(1)).await.expect("events");
+            for delivery in &claimed {
+                assert!(ledger.delivered(delivery, 200).await.expect("the ledger answers"));
+            }
+            claimed
+        });
+        for delivery in events {
+            let event = delivery.event.as_str().to_owned();
+            assert!(self.delivered.insert(event), "twice: {delivery:?}");
+        }
     }
 
     pub(super) fn status_of(&self, id: uuid::Uuid) -> Status {
@@ -247,6 +258,7 @@ async fn look(engine: &Engine) -> Vec<(Option<Seen>, Option<(uuid::Uuid, ObjectK
         let geometry = &upload.geometry;
         let is_open = matches!(upload.state.status(), Status::Uploading | Status::Completing);
         let seen = Seen {
+            id: upload.id.0,
             status: upload.state.status(),
             failure: match &upload.state {
                 chunkgate::domain::State::Failed { failure } => Some(failure.code()),
@@ -256,6 +268,7 @@ async fn look(engine: &Engine) -> Vec<(Option<Seen>, Option<(uuid::Uuid, ObjectK
             chunks: view.chunks.iter().map(|chunk| (chunk.index, (chunk.bytes, chunk.crc64.0))).collect(),
             missing: view.missing,
             auto: upload.auto_complete,
+            checksum: upload.checksum.map(|checksum| checksum.value()),
             begun: is_open.then(|| upload.session().is_some()),
             expires_at: upload.expires_at.millis(),
         };

@@ -26,6 +26,8 @@ pub(super) struct World {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Upload {
+    /// Which one it is, once it has been seen; it is never another then.
+    pub(super) id: Option<uuid::Uuid>,
     pub(super) shape: Shape,
     pub(super) auto: bool,
     /// The CRC-64 that the whole file is declared to have.
@@ -186,6 +188,7 @@ impl World {
     pub(super) fn create(&self, create: &Create, weather: Weather<'_>) -> Vec<Outcome> {
         let shape = create.cut.shape();
         let new = Upload {
+            id: None,
             shape,
             auto: create.auto,
             checksum: create.checksum,
