@@ -188,6 +188,10 @@ impl Answer {
             Self::Missing(_) => "missing",
             Self::Done => "done",
             Self::Refused("upload_completing" | "upload_completed") => "completing",
+            // Of two that wait for one merge, both hear why it failed.
+            Self::Refused("integrity_failed" | "upload_failed") => "failed",
+            // Two that teach sizes which contradict each other: by the plan, or by the record.
+            Self::Refused("upload_conflict" | "chunk_size_mismatch") => "conflict",
             Self::Refused(code) => code,
         }
     }

@@ -216,6 +216,15 @@ impl House {
         upload.expect("an upload that was seen").state.status()
     }
 
+    /// How those have ended that no fileId means any more, in order.
+    pub(super) fn past(&self, seen: &[Option<Seen>]) -> Vec<&'static str> {
+        let is_current = |id: &uuid::Uuid| seen.iter().flatten().any(|seen| seen.id == *id);
+        let replaced = self.known.keys().filter(|id| !is_current(id));
+        let mut past: Vec<_> = replaced.map(|&id| self.status_of(id).name()).collect();
+        past.sort_unstable();
+        past
+    }
+
     pub(super) fn now(&self) -> i64 {
         self.clock.now().millis()
     }

@@ -42,6 +42,8 @@ pub(super) struct Upload {
     pub(super) spoiled: BTreeSet<u32>,
     pub(super) phase: Phase,
     pub(super) expires_at: i64,
+    /// What a merge that is under way will make of it, while others run.
+    pub(super) merging: Option<Box<Upload>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +96,7 @@ impl Phase {
 }
 
 impl Weather<'_> {
-    fn has(self, operations: &[Operation], faults: &[Fault]) -> bool {
+    pub(super) fn has(self, operations: &[Operation], faults: &[Fault]) -> bool {
         self.faults.iter().any(|(operation, fault)| operations.contains(operation) && faults.contains(fault))
     }
 }
@@ -171,13 +173,20 @@ fn ranges(indexes: impl Iterator<Item = u32>) -> Vec<[u32; 2]> {
 }
 
 impl World {
-    fn with(&self, file: usize, upload: Upload) -> Self {
+    /// How those have ended that were replaced, in order.
+    pub(super) fn past(&self) -> Vec<&'static str> {
+        let mut past: Vec<_> = self.past.iter().map(|phase| phase.status().name()).collect();
+        past.sort_unstable();
+        past
+    }
+
+    pub(super) fn with(&self, file: usize, upload: Upload) -> Self {
         let mut world = self.clone();
         world.files[file] = Some(upload);
         world
     }
 
-    fn same(&self, answer: Answer) -> Vec<Outcome> {
+    pub(super) fn same(&self, answer: Answer) -> Vec<Outcome> {
         vec![(answer, self.clone())]
     }
 
@@ -198,6 +207,7 @@ impl World {
             spoiled: BTreeSet::new(),
             phase: Phase::Open,
             expires_at: self.now + SPAN_MILLIS,
+            merging: None,
         };
         let mut created = self.with(create.file, new);
         let Some(known) = &self.files[create.file] else { return vec![(Answer::Created(true), created)] };
@@ -214,6 +224,8 @@ impl World {
                 if weather.together {
                     // Somebody else began it anew at the same time.
                     outcomes.extend(self.refused("upload_conflict"));
+                    // Or began it after what was there had ended: that is as new as could be.
+                    outcomes.extend(self.same(Answer::Created(false)));
                 }
                 outcomes
             }
@@ -223,10 +235,16 @@ impl World {
                     return self.refused("upload_conflict");
                 }
                 let mut known = known.clone();
+                let mut outcomes = Vec::new();
+                if weather.together {
+                    // A gap: of two that create at once, the second's checksum is forgotten (Engine::created).
+                    outcomes.push((Answer::Created(false), self.clone()));
+                }
                 if known.phase == Phase::Open {
                     known.checksum = known.checksum.or(create.checksum);
                 }
-                vec![(Answer::Created(false), self.with(create.file, known))]
+                outcomes.push((Answer::Created(false), self.with(create.file, known)));
+                outcomes
             }
         }
     }
@@ -248,6 +266,8 @@ impl World {
             return match put.flaw(bytes) {
                 Some(code) => self.refused(code),
                 None if *recorded != put.bytes() => self.refused("chunk_conflict"),
+                // A repeat, too, starts a merge that nobody has come to.
+                None if upload.phase == Phase::Open => self.stored(put, upload, weather),
                 None => self.same(Answer::Stored { completed: upload.phase == Phase::Completed, missing: None }),
             };
         }
@@ -381,68 +401,5 @@ impl World {
             Act::Abort(file) => self.abort(*file),
             Act::Sweep => self.sweep(weather),
         }
-    }
-
-    /// What may be there after these acts, which ran at once, were answered so:
-    /// what is there after them one by one, in some order.
-    pub(super) fn after_all(&self, acts: &[(Act, Answer)], weather: Weather<'_>) -> Vec<Self> {
-        if acts.is_empty() {
-            return vec![self.clone()];
-        }
-        let mut worlds = BTreeSet::new();
-        for first in 0..acts.len() {
-            let (act, answer) = &acts[first];
-            let others: Vec<_> = acts.iter().enumerate().filter(|(i, _)| *i != first).map(|(_, a)| a.clone()).collect();
-            for world in self.after_one(act, answer, weather) {
-                worlds.extend(world.after_all(&others, weather));
-            }
-        }
-        worlds.into_iter().collect()
-    }
-
-    fn after_one(&self, act: &Act, answer: &Answer, weather: Weather<'_>) -> Vec<Self> {
-        let mut outcomes = self.outcomes(act, weather);
-        if weather.together {
-            outcomes.retain(|(allowed, _)| allowed.class() == answer.class());
-            // A chunk that comes while the upload ends, or is merged, is refused as if it had come later.
-            let refused = ["upload_aborted", "upload_expired", "store_unavailable"].contains(&answer.class());
-            if refused && matches!(act, Act::Put(_)) {
-                outcomes.extend(self.same(answer.clone()));
-            }
-        } else {
-            outcomes.retain(|(allowed, _)| allowed == answer);
-        }
-        outcomes.into_iter().map(|(_, world)| world).collect()
-    }
-
-    /// What may be there when the gateway died in the middle of this.
-    pub(super) fn after_crash(&self, act: &Act, weather: Weather<'_>) -> Vec<Self> {
-        let mut worlds: BTreeSet<Self> = self.outcomes(act, weather).into_iter().map(|(_, world)| world).collect();
-        worlds.insert(self.clone());
-        if let Act::Put(put) = act {
-            // Recorded, and not merged yet.
-            let mut unhurried = self.clone();
-            unhurried.files[put.file].iter_mut().for_each(|upload| upload.auto = false);
-            for (_, mut world) in unhurried.put(put, weather) {
-                let auto = self.files[put.file].as_ref().is_some_and(|upload| upload.auto);
-                world.files[put.file].iter_mut().for_each(|upload| upload.auto = auto);
-                worlds.insert(world);
-            }
-        }
-        for file in 0..FILES {
-            for world in worlds.clone() {
-                // Merging was begun; or this file's turn had not come.
-                if let Some(upload) = world.files[file].as_ref().filter(|u| u.phase == Phase::Open && u.is_full()) {
-                    worlds.insert(world.with(file, Upload { phase: Phase::Completing, ..upload.clone() }));
-                }
-                if let (Act::Sweep, Some(before)) = (act, &self.files[file]) {
-                    worlds.insert(world.with(file, before.clone()));
-                    if before.phase == Phase::Open && before.is_full() {
-                        worlds.insert(world.with(file, Upload { phase: Phase::Completing, ..before.clone() }));
-                    }
-                }
-            }
-        }
-        worlds.into_iter().collect()
     }
 }
