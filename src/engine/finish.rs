@@ -219,29 +219,23 @@ impl Engine {
         let Some(whole) = rules::whole_of(&parts) else {
             return Err(EngineError::Broken(format!("a part of upload {id} has no checksum in the ledger")));
         };
-        let merge = Merge { upload: &upload, lease, parts: &parts, whole };
-        if let Some(Checksum::Crc64(declared)) = upload.checksum
-            && declared != whole.1
-        {
-            let refusal = integrity_failed(&upload, whole.1);
-            return self.fail(&merge, Failure::IntegrityFailed, refusal).await;
-        }
         let Some(session) = upload.session() else {
             return Err(EngineError::Broken(format!("upload {id} has parts, but no multipart upload")));
         };
-        self.join_parts(&merge, Target { key: &upload.key, session }, in_doubt).await
+        let target = Target { key: &upload.key, session };
+        let merge = Merge { upload: &upload, target, lease, parts: &parts, whole };
+        if matches!(upload.checksum, Some(Checksum::Crc64(declared)) if declared != whole.1) {
+            let refusal = integrity_failed(&upload, whole.1);
+            return self.fail(&merge, Failure::IntegrityFailed, refusal).await;
+        }
+        self.join_parts(&merge, in_doubt).await
     }
 
     /// Compares, joins, verifies: step by step, as `domain::merge` decides.
-    async fn join_parts(
-        &self,
-        merge: &Merge<'_>,
-        target: Target<'_>,
-        in_doubt: &mut bool,
-    ) -> Result<Finished, EngineError> {
+    async fn join_parts(&self, merge: &Merge<'_>, in_doubt: &mut bool) -> Result<Finished, EngineError> {
         let (mut step, mut object) = (Step::List, None);
         loop {
-            match self.take(step, merge, target, &mut object).await {
+            match self.take(step, merge, &mut object).await {
                 Ok(Continue(next)) => step = next,
                 Ok(Break(End::Record)) => return self.announce(merge, object).await,
                 Ok(Break(End::Reopen(forget))) => return self.ask_again(merge, forget).await,
@@ -263,14 +257,8 @@ impl Engine {
     }
 
     /// Asks the store what this step wants to know.
-    async fn take(
-        &self,
-        step: Step,
-        merge: &Merge<'_>,
-        target: Target<'_>,
-        object: &mut Option<StoredObject>,
-    ) -> Result<Next, StoreError> {
-        let store = &self.shared.store;
+    async fn take(&self, step: Step, merge: &Merge<'_>, object: &mut Option<StoredObject>) -> Result<Next, StoreError> {
+        let (store, target) = (&self.shared.store, merge.target);
         Ok(match step {
             Step::List => merge::after_listing(merge.parts, found(store.list_parts(target).await)?.as_deref()),
             Step::Join => {
@@ -361,6 +349,7 @@ impl Engine {
 /// One merge under its lease.
 struct Merge<'a> {
     upload: &'a Upload,
+    target: Target<'a>,
     lease: Lease,
     parts: &'a [Part],
     /// Size and checksum of what they make.

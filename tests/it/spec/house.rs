@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock as _, TestClock};
-use chunkgate::domain::{Checksum, Crc64, FileId, ObjectKey, Owner, PartNumber, Status, Timestamp, Upload, UploadId};
+use chunkgate::domain::{
+    Checksum, Crc64, FileId, ObjectKey, Owner, PartNumber, State, Status, Timestamp, Upload, UploadId,
+};
 use chunkgate::engine::create::{self, CreateUpload};
 use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::PutChunk;
@@ -270,8 +272,9 @@ async fn look(engine: &Engine) -> Vec<(Option<Seen>, Option<(uuid::Uuid, ObjectK
             id: upload.id.0,
             status: upload.state.status(),
             failure: match &upload.state {
-                chunkgate::domain::State::Failed { failure } => Some(failure.code()),
-                _ => None,
+                State::Failed { failure } => Some(failure.code()),
+                State::Open { .. } | State::Completing { .. } | State::Completed { .. } => None,
+                State::Aborted | State::Expired => None,
             },
             shape: (geometry.count(), geometry.chunk_bytes(), geometry.last_bytes(), geometry.total_bytes()),
             chunks: view.chunks.iter().map(|chunk| (chunk.index, (chunk.bytes, chunk.crc64.0))).collect(),

@@ -328,7 +328,7 @@ impl World {
                 Answer::Missing(_) if !upload.chunks.contains_key(&put.index) => Answer::Refused("store_unavailable"),
                 Answer::Missing(missing) => answer(false, Some(missing)),
                 Answer::Later => answer(false, None),
-                refused => refused,
+                refused @ (Answer::Refused(_) | Answer::Created(_) | Answer::Stored { .. } | Answer::Done) => refused,
             };
             (answer, self.with(put.file, upload))
         };
@@ -340,12 +340,17 @@ impl World {
         if let Some(code) = upload.phase.closed() {
             return self.refused(code);
         }
-        match upload.phase {
-            Phase::Completed => self.same(Answer::Completed),
-            Phase::Completing => self.same(Answer::Later),
-            _ if !upload.is_full() => self.same(Answer::Missing(upload.missing())),
-            _ => upload.merged(weather).into_iter().map(|(answer, upload)| (answer, self.with(file, upload))).collect(),
+        if upload.phase == Phase::Completed {
+            return self.same(Answer::Completed);
         }
+        if upload.phase == Phase::Completing {
+            // Its gateway died: the sweeper will take it over.
+            return self.same(Answer::Later);
+        }
+        if !upload.is_full() {
+            return self.same(Answer::Missing(upload.missing()));
+        }
+        upload.merged(weather).into_iter().map(|(answer, upload)| (answer, self.with(file, upload))).collect()
     }
 
     pub(super) fn abort(&self, file: usize) -> Vec<Outcome> {
