@@ -7,6 +7,7 @@ pub mod checksum;
 pub mod event;
 pub mod ids;
 pub mod join;
+pub mod merge;
 pub mod plan;
 pub mod ranges;
 pub mod refusal;

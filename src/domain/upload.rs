@@ -92,7 +92,7 @@ pub struct Object {
 }
 
 /// Why an upload cannot become a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// The store no longer knows the multipart upload, nor the object.
     UploadLost,

@@ -3,6 +3,7 @@
 //! a task of its own, so that nobody who leaves can cancel it.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use tracing::{error, info, warn};
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::event::{EventKind, Subject};
+use crate::domain::merge::{self, End, Next, Step};
 use crate::domain::{
-    Checksum, Crc64, Failure, File, Lease, Object, Part, Refusal, SessionId, State, Upload, UploadId, ranges, rules,
+    Checksum, Crc64, Failure, File, Lease, Object, Part, Refusal, State, Upload, UploadId, ranges, rules,
 };
 use crate::engine::{Engine, EngineError};
 use crate::store::{StoreError, StoredObject, Target};
@@ -128,7 +130,7 @@ impl Engine {
             Entry::TakeOver => self.shared.ledger.take_over(id).await?,
         };
         match lease {
-            Some(lease) => self.with_lease(id, lease).await,
+            Some(lease) => self.with_lease(id, lease, entry).await,
             None => self.settled(id).await,
         }
     }
@@ -153,8 +155,8 @@ impl Engine {
 
     /// Merges while the lease is renewed every third of its life. A lease that
     /// was lost ends the merge: somebody else has it now.
-    async fn with_lease(&self, id: UploadId, lease: Lease) -> Result<Finished, EngineError> {
-        let work = self.persist(id, lease);
+    async fn with_lease(&self, id: UploadId, lease: Lease, entry: Entry) -> Result<Finished, EngineError> {
+        let work = self.persist(id, lease, entry);
         let renewals = async {
             loop {
                 tokio::time::sleep(self.shared.settings.upload.lease / 3).await;
@@ -179,12 +181,15 @@ impl Engine {
     /// Tries until the store and the ledger have given a definite answer. An
     /// upload whose completion is in doubt stays `completing` under its lease:
     /// opened again, it could be given up while its object appears.
-    async fn persist(&self, id: UploadId, lease: Lease) -> Result<Finished, EngineError> {
+    async fn persist(&self, id: UploadId, lease: Lease, entry: Entry) -> Result<Finished, EngineError> {
         let mut pause = PAUSE;
+        // What a holder before us has done, nobody has told us.
+        let mut in_doubt = entry == Entry::TakeOver;
         loop {
             let place = self.shared.merges.places.acquire().await;
-            let error = match self.join(id, lease).await {
+            let error = match self.join(id, lease, &mut in_doubt).await {
                 Err(error) if error.is_transient() => error,
+                Err(error @ EngineError::Store(_)) if in_doubt => error,
                 definite => return definite,
             };
             drop(place);
@@ -197,9 +202,13 @@ impl Engine {
         }
     }
 
-    async fn join(&self, id: UploadId, lease: Lease) -> Result<Finished, EngineError> {
+    async fn join(&self, id: UploadId, lease: Lease, in_doubt: &mut bool) -> Result<Finished, EngineError> {
         let ledger = &self.shared.ledger;
         let upload = ledger.upload(id).await?.ok_or_else(|| EngineError::Broken(format!("upload {id} is gone")))?;
+        // Who slept past its lease joins nothing: somebody else may have opened the upload again.
+        if !matches!(&upload.state, State::Completing { lease: now, .. } if *now == lease) {
+            return self.settled(id).await;
+        }
         let parts = ledger.parts(id).await?;
         let present = parts.iter().map(|part| part.number.chunk_index());
         let missing = ranges::missing(present, upload.geometry.count());
@@ -207,87 +216,77 @@ impl Engine {
             ledger.reopen(id, lease, &[]).await?;
             return Ok(Finished::Missing(missing));
         }
-        let merge = Merge { upload: &upload, lease, parts: &parts };
-        let Some((bytes, crc64)) = rules::whole_of(&parts) else {
+        let Some(whole) = rules::whole_of(&parts) else {
             return Err(EngineError::Broken(format!("a part of upload {id} has no checksum in the ledger")));
         };
-        if let Some(Checksum::Crc64(declared)) = upload.checksum
-            && declared != crc64
-        {
-            let refusal = integrity_failed(&upload, crc64);
-            return self.fail(&merge, Failure::IntegrityFailed, refusal).await;
-        }
         let Some(session) = upload.session() else {
             return Err(EngineError::Broken(format!("upload {id} has parts, but no multipart upload")));
         };
-        match self.join_parts(&merge, session, (bytes, crc64)).await {
-            Err(EngineError::Store(error)) if !error.is_unavailable() => {
-                warn!(upload = %id, %error, "the store refused to merge; the upload is open again");
-                ledger.reopen(id, lease, &[]).await?;
-                Ok(Finished::Later)
+        let target = Target { key: &upload.key, session };
+        let merge = Merge { upload: &upload, target, lease, parts: &parts, whole };
+        if matches!(upload.checksum, Some(Checksum::Crc64(declared)) if declared != whole.1) {
+            let refusal = integrity_failed(&upload, whole.1);
+            return self.fail(&merge, Failure::IntegrityFailed, refusal).await;
+        }
+        self.join_parts(&merge, in_doubt).await
+    }
+
+    /// Compares, joins, verifies: step by step, as `domain::merge` decides.
+    async fn join_parts(&self, merge: &Merge<'_>, in_doubt: &mut bool) -> Result<Finished, EngineError> {
+        let (mut step, mut object) = (Step::List, None);
+        loop {
+            match self.take(step, merge, &mut object).await {
+                Ok(Continue(next)) => step = next,
+                Ok(Break(End::Record)) => return self.announce(merge, object).await,
+                Ok(Break(End::Reopen(forget))) => return self.ask_again(merge, forget).await,
+                Ok(Break(End::Fail(failure))) => {
+                    let refusal = rules::closed(&State::Failed { failure }).unwrap_or(Refusal::UploadFailed);
+                    return self.fail(merge, failure, refusal).await;
+                }
+                Err(error) => {
+                    *in_doubt = merge::may_be_joined(step, *in_doubt, error.is_unavailable());
+                    if *in_doubt || error.is_unavailable() {
+                        return Err(error.into());
+                    }
+                    warn!(upload = %merge.upload.id, %error, "the store refused to merge; the upload is open again");
+                    self.shared.ledger.reopen(merge.upload.id, merge.lease, &[]).await?;
+                    return Ok(Finished::Later);
+                }
             }
-            other => other,
         }
     }
 
-    /// Compares, joins, verifies.
-    async fn join_parts(
-        &self,
-        merge: &Merge<'_>,
-        session: &SessionId,
-        whole: (u64, Crc64),
-    ) -> Result<Finished, EngineError> {
-        let target = Target { key: &merge.upload.key, session };
-        let listed = match self.shared.store.list_parts(target).await {
-            Ok(listed) => listed,
-            Err(StoreError::NoSuchUpload) => return self.vanished(merge, whole).await,
-            Err(error) => return Err(error.into()),
-        };
-        let differing = rules::differing_parts(merge.parts, &listed);
-        if !differing.is_empty() {
-            let forget: Vec<u32> = differing.iter().map(|number| number.chunk_index()).collect();
-            warn!(upload = %merge.upload.id, chunks = ?forget, "the store does not have these chunks as they were acknowledged: they are asked for again");
-            self.shared.ledger.reopen(merge.upload.id, merge.lease, &forget).await?;
-            let absent = (0..merge.upload.geometry.count()).filter(|index| !forget.contains(index));
-            return Ok(Finished::Missing(ranges::missing(absent, merge.upload.geometry.count())));
-        }
-        // An answer that is lost is found at the next try, by the same look.
-        match self.shared.store.complete(target, merge.parts).await {
-            Ok(object) => self.verify(merge, object, whole).await,
-            Err(StoreError::NoSuchUpload) => self.vanished(merge, whole).await,
-            Err(error) => Err(error.into()),
-        }
+    /// Asks the store what this step wants to know.
+    async fn take(&self, step: Step, merge: &Merge<'_>, object: &mut Option<StoredObject>) -> Result<Next, StoreError> {
+        let (store, target) = (&self.shared.store, merge.target);
+        Ok(match step {
+            Step::List => merge::after_listing(merge.parts, found(store.list_parts(target).await)?.as_deref()),
+            Step::Join => {
+                *object = found(store.complete(target, merge.parts).await)?;
+                merge::after_joining(object.is_some())
+            }
+            Step::Ask => {
+                *object = store.head(target.key).await?;
+                merge::after_asking(object.is_some())
+            }
+            Step::Verify { joined } => {
+                let stored = object.as_ref().ok_or(StoreError::NoSuchObject)?;
+                let crc64 = match stored.crc64 {
+                    Some(crc64) => crc64,
+                    // No proof is no pass: the bytes are read.
+                    None => self.read_crc64(merge.upload).await?,
+                };
+                let verdict = merge::after_verifying((stored.bytes, crc64), merge.whole, joined);
+                if verdict != Break(End::Record) {
+                    error!(upload = %merge.upload.id, key = %target.key, bytes = stored.bytes, %crc64, expected = ?merge.whole,
+                        "the store's object is not what was acknowledged: it is kept for inspection");
+                }
+                verdict
+            }
+        })
     }
 
-    /// The store has no such multipart upload. That never means "finished": the
-    /// object is asked for, and must be ours to the last bit.
-    async fn vanished(&self, merge: &Merge<'_>, whole: (u64, Crc64)) -> Result<Finished, EngineError> {
-        if let Some(object) = self.shared.store.head(&merge.upload.key).await?
-            && self.is_whole(merge, &object, whole).await?
-        {
-            return self.verify(merge, object, whole).await;
-        }
-        self.fail(merge, Failure::UploadLost, Refusal::UploadLost).await
-    }
-
-    /// Whether an object that lies there is this upload's.
-    async fn is_whole(
-        &self,
-        merge: &Merge<'_>,
-        object: &StoredObject,
-        whole: (u64, Crc64),
-    ) -> Result<bool, EngineError> {
-        if object.bytes != whole.0 {
-            return Ok(false);
-        }
-        let crc64 = match object.crc64 {
-            Some(crc64) => crc64,
-            None => self.read_crc64(merge.upload).await?,
-        };
-        Ok(crc64 == whole.1)
-    }
-
-    async fn read_crc64(&self, upload: &Upload) -> Result<Crc64, EngineError> {
+    async fn read_crc64(&self, upload: &Upload) -> Result<Crc64, StoreError> {
         let mut reading = self.shared.store.get(&upload.key, None).await?;
         let mut crc64 = Crc64Stream::new();
         while let Some(frame) = reading.stream.next().await {
@@ -296,27 +295,18 @@ impl Engine {
         Ok(crc64.value())
     }
 
-    /// The object exists. It is announced only if it is what was acknowledged.
-    async fn verify(
-        &self,
-        merge: &Merge<'_>,
-        object: StoredObject,
-        whole: (u64, Crc64),
-    ) -> Result<Finished, EngineError> {
-        let upload = merge.upload;
-        let crc64 = match object.crc64 {
-            Some(crc64) => crc64,
-            // No proof is no pass: the bytes are read.
-            None => self.read_crc64(upload).await?,
-        };
-        if (object.bytes, crc64) != whole {
-            error!(upload = %upload.id, key = %upload.key, bytes = object.bytes, %crc64, expected = ?whole,
-                "the store's object is not what was acknowledged: it is kept for inspection");
-            return self.fail(merge, Failure::IntegrityFailed, Refusal::UploadFailed).await;
-        }
-        let object =
-            Object { etag: object.etag, bytes: whole.0, crc64: whole.1, completed_at: self.shared.clock.now() };
-        let file = upload.file_with(object);
+    async fn ask_again(&self, merge: &Merge<'_>, forget: Vec<u32>) -> Result<Finished, EngineError> {
+        warn!(upload = %merge.upload.id, chunks = ?forget, "the store does not have these chunks as they were acknowledged: they are asked for again");
+        self.shared.ledger.reopen(merge.upload.id, merge.lease, &forget).await?;
+        let count = merge.upload.geometry.count();
+        Ok(Finished::Missing(ranges::missing((0..count).filter(|index| !forget.contains(index)), count)))
+    }
+
+    /// The object is what was acknowledged: recorded and announced in one.
+    async fn announce(&self, merge: &Merge<'_>, object: Option<StoredObject>) -> Result<Finished, EngineError> {
+        let Merge { upload, whole: (bytes, crc64), .. } = *merge;
+        let etag = object.map(|object| object.etag).unwrap_or_default();
+        let file = upload.file_with(Object { etag, bytes, crc64, completed_at: self.shared.clock.now() });
         let events = self.events(upload, EventKind::Completed, &Subject::File(&file));
         if !self.shared.ledger.complete(upload.id, merge.lease, &file, &events).await? {
             warn!(upload = %upload.id, "the merge was taken over before it could be recorded");
@@ -324,7 +314,7 @@ impl Engine {
         }
         self.deliver_soon();
         metrics::counter!("chunkgate_uploads_completed_total").increment(1);
-        info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, bytes = whole.0, key = %upload.key, "upload completed");
+        info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, bytes, key = %upload.key, "upload completed");
         Ok(Finished::Completed(file))
     }
 
@@ -359,8 +349,11 @@ impl Engine {
 /// One merge under its lease.
 struct Merge<'a> {
     upload: &'a Upload,
+    target: Target<'a>,
     lease: Lease,
     parts: &'a [Part],
+    /// Size and checksum of what they make.
+    whole: (u64, Crc64),
 }
 
 struct Underway {
@@ -372,6 +365,15 @@ impl Drop for Underway {
     fn drop(&mut self) {
         let merges = &self.engine.shared.merges.underway;
         merges.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
+/// What the store has; none where it has no such multipart upload.
+fn found<T>(answer: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::NoSuchUpload) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

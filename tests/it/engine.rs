@@ -170,6 +170,21 @@ async fn an_answer_that_stays_lost_is_found_by_the_next_merge() {
     }
 }
 
+/// A refusal while the object may be there (credentials that rotate, say) opens
+/// nothing: the upload could be given up, and its object would stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_object_may_be_there_is_not_opened_again() {
+    for house in House::both().await {
+        house.create("d", 2).await;
+        house.put_ok("d", 0).await;
+        house.faulty.fail_next(Operation::Complete, Fault::AnswerLost);
+        house.faulty.fail_next(Operation::Head, Fault::Refused);
+        assert!(house.put_ok("d", 1).await.file.is_some());
+        house.is_whole("d", 2).await;
+        assert_eq!(house.memory.calls().complete.load(Ordering::SeqCst), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_the_store_lost_is_failed_and_never_taken_for_finished() {
     for house in House::both().await {

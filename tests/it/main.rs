@@ -21,4 +21,5 @@ mod promise;
 mod readme;
 mod refusals;
 mod soak;
+mod spec;
 mod upload;
