@@ -3,5 +3,6 @@
 //! number of its row.
 
 mod chunks;
+mod database;
 mod disk;
 mod stand;
