@@ -31,7 +31,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 /// All keys.
 pub const KEYS: &[Key] = &[
     key("listen", "Where the API and the page listen. Beyond loopback only with authentication."),
-    key("admin_listen", "Where metrics, health details and dead letters are. Never publish it."),
+    key("admin_listen", "Where metrics and health details are. Never publish it."),
     key("public_url", "How clients reach the API: the start of every URL that is given out. Without it, a path is."),
     key("data_dir", "Where the embedded database and the local store lie."),
     key("log.format", "text, for people, or json, for machines."),
@@ -49,6 +49,8 @@ pub const KEYS: &[Key] = &[
     key("store.retries", "How often a call is repeated that can be. A chunk's body cannot: its client sends it again."),
     key("store.pool.max_idle", "Idle connections to the store that are kept."),
     key("store.pool.idle_timeout", "How long one is kept."),
+    key("store.breaker.failures", "So many failures of the store in a row, and it is left alone for a while."),
+    key("store.breaker.open_for", "For how long. Requests that need it get 503 meanwhile; slow clients never count."),
     key("store.file.dir", "The folder of the file store, on a local disk."),
     key(
         "store.oss.endpoint",
@@ -85,7 +87,7 @@ pub const KEYS: &[Key] = &[
     key("webhook.url", "Where events are sent."),
     secret(
         "webhook.secret",
-        "Signs events (Standard Webhooks): whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)",
+        "Signs events (Standard Webhooks): whsec_ and base64, as from: `echo whsec_$(openssl rand -base64 32)`.",
     ),
     key("webhook.retry_initial", "The wait before the second attempt. It doubles from there, for 3 days."),
     secret(

@@ -35,6 +35,8 @@ pub struct StoreConfig {
     pub retries: u32,
     /// Connections kept.
     pub pool: PoolConfig,
+    /// When a failing store is left alone.
+    pub breaker: BreakerConfig,
 }
 
 /// The stores there are.
@@ -78,7 +80,25 @@ impl Default for StoreConfig {
             idle_timeout: Duration::from_secs(30),
             retries: 3,
             pool: PoolConfig::default(),
+            breaker: BreakerConfig::default(),
         }
+    }
+}
+
+/// `store.breaker.*`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// Failures in a row after which the store is left alone.
+    pub failures: u32,
+    /// For how long.
+    #[serde(with = "units::duration")]
+    pub open_for: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures: 20, open_for: Duration::from_secs(5) }
     }
 }
 

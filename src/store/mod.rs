@@ -2,13 +2,14 @@
 //! what it cannot do is an error, never a silent no-op, and every store runs
 //! the one suite in `conformance`.
 
+pub mod breaker;
 pub mod config;
 pub mod conformance;
 pub mod deadline;
 pub mod error;
 pub mod faulty;
 pub mod file;
-pub mod measured;
+pub mod guarded;
 pub mod memory;
 pub mod oss;
 pub mod parts;
@@ -24,7 +25,7 @@ use futures_util::Stream;
 
 use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 
-pub use config::{FileConfig, PoolConfig, StoreConfig, StoreKind};
+pub use config::{BreakerConfig, FileConfig, PoolConfig, StoreConfig, StoreKind};
 pub use error::{BodyBroken, StoreError};
 
 /// The bytes of a part or an object on their way into a store. They end with

@@ -1,6 +1,7 @@
 //! How often and how soon a call that can be repeated is repeated: as the
 //! official SDKs do it, with exponential backoff and full jitter. Pure.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The longest pause before the second attempt, in the SDKs.
@@ -39,9 +40,53 @@ impl Backoff {
     }
 }
 
+/// How many repetitions all calls together have left. When a store fails for
+/// everybody, repeating everything would multiply its load just then.
+#[derive(Debug)]
+pub struct Budget(AtomicU32);
+
+impl Budget {
+    /// Repetitions in reserve.
+    const RESERVE: u32 = 100;
+    /// So many calls that succeed earn one repetition.
+    const CALLS_EACH: u32 = 10;
+
+    /// A full budget.
+    pub const fn full() -> Self {
+        Self(AtomicU32::new(Self::RESERVE * Self::CALLS_EACH))
+    }
+
+    /// Takes one repetition; false when none is left.
+    pub fn take(&self) -> bool {
+        let take = |left: u32| left.checked_sub(Self::CALLS_EACH);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// A call has succeeded.
+    pub fn earn(&self) {
+        let full = Self::RESERVE * Self::CALLS_EACH;
+        // Mostly it is full, and nothing is written that other cores share.
+        if self.0.load(Ordering::Relaxed) < full {
+            let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some((left + 1).min(full)));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repetitions_are_earned_by_calls_that_succeed() {
+        let budget = Budget::full();
+        assert_eq!((0..1000).filter(|_| budget.take()).count(), 100);
+        (0..9).for_each(|_| budget.earn());
+        assert!(!budget.take());
+        budget.earn();
+        assert!(budget.take() && !budget.take());
+        (0..100_000).for_each(|_| budget.earn());
+        assert_eq!((0..1000).filter(|_| budget.take()).count(), 100);
+    }
 
     #[test]
     fn pauses_double_up_to_the_cap_and_end_with_the_attempts() {

@@ -161,12 +161,27 @@ async fn connect(
             _ = cut.changed() => Some(Broken::Reset),
         }
     };
-    if matches!(broken, Some(Broken::Reset)) {
-        for side in [&near, &far] {
-            SockRef::from(side).set_linger(Some(Duration::ZERO))?;
+    match broken {
+        None => {}
+        Some(Broken::Reset) => {
+            for side in [&near, &far] {
+                SockRef::from(side).set_linger(Some(Duration::ZERO))?;
+            }
+        }
+        Some(Broken::Closed) => {
+            near.shutdown().await?;
+            far.shutdown().await?;
+            // What is closed with bytes unread is reset.
+            let drained = async { tokio::join!(drain(&mut near), drain(&mut far)) };
+            let _ = tokio::time::timeout(Duration::from_secs(5), drained).await;
         }
     }
     Ok(())
+}
+
+async fn drain(side: &mut TcpStream) {
+    let mut buffer = vec![0; HELD_BYTES];
+    while let Ok(1..) = side.read(&mut buffer).await {}
 }
 
 /// One direction, to its end.

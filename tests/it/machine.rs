@@ -125,11 +125,16 @@ pub(crate) struct Failing {
 impl Failing {
     /// `calls` as strace names them, comma-separated; on this file only, if one is given.
     pub(crate) fn calls(process: u32, calls: &str, error: &str, file: Option<&Path>) -> Self {
+        Self::inject(process, calls, &format!("error={error}"), file)
+    }
+
+    /// The same with another injection: `delay_exit=5s`.
+    pub(crate) fn inject(process: u32, calls: &str, what: &str, file: Option<&Path>) -> Self {
         let log = tempfile::tempdir().expect("a folder");
         let said = File::create(log.path().join("stderr")).expect("a file");
         let mut command = Command::new("strace");
         command.args(["-f", "-y", "-p", &process.to_string(), "-e", &format!("trace={calls}")]);
-        command.args(["-e", &format!("inject={calls}:error={error}"), "-o"]).arg(log.path().join("calls"));
+        command.args(["-e", &format!("inject={calls}:{what}"), "-o"]).arg(log.path().join("calls"));
         if let Some(file) = file {
             command.arg("-P").arg(file);
         }

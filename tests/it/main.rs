@@ -20,4 +20,5 @@ mod postgres;
 mod promise;
 mod readme;
 mod refusals;
+mod soak;
 mod upload;

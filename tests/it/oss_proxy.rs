@@ -47,8 +47,9 @@ pub(crate) enum Operation {
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// Answered with this status and code before the body is read; nothing is done.
+    /// As OSS's front ends do, the body is read on and dropped.
     Refused(u16, &'static str),
-    /// The same when half of the body was read.
+    /// The same when half of the body was read; the connection is closed under the rest.
     RefusedInMidBody(u16, &'static str),
     /// Nothing is done, and the connection ends without an answer.
     RequestLost,
@@ -186,11 +187,15 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         plot.script.get_mut(&operation).and_then(VecDeque::pop_front)
     };
     if let Some(refusal) = state.too_skewed(request.headers()) {
+        linger(request.into_body());
         return Ok(refusal);
     }
     let (head, mut body) = request.into_parts();
     let mut answer = match &fault {
-        Some(Fault::Refused(status, code)) => return Ok(error(*status, code)),
+        Some(Fault::Refused(status, code)) => {
+            linger(body);
+            return Ok(error(*status, code));
+        }
         Some(Fault::RefusedInMidBody(status, code)) => {
             let half = hyper::body::Body::size_hint(&body).lower() / 2;
             let mut read = 0;
@@ -245,6 +250,11 @@ fn operation_of(request: &Request<Incoming>) -> Operation {
         (&Method::HEAD, _) => Operation::Head,
         _ => Operation::Other,
     }
+}
+
+/// Reads on what nobody wants, so that the answer is not lost with the connection.
+fn linger(mut body: Incoming) {
+    tokio::spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
 }
 
 /// An error of the store's own.

@@ -186,50 +186,6 @@ async fn a_half_open_connection_does_not_hold_its_chunk() {
     }
 }
 
-/// Nothing is recorded for a body that was short, long or of the wrong digest.
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_bodies_leave_no_trace() {
-    for on in On::BOTH {
-        let gateway = Gateway::start(on).await;
-        gateway.create("bad", 2 * MIB, MIB).await;
-        let bytes = content(MIB, 14);
-        gateway.put("bad", 0, &bytes[1..]).await.is_refused(400, "chunk_size_mismatch");
-        let headers = [
-            ("content-digest", format!("sha-256=:{}:", base64(&[0; 32]))),
-            ("content-md5", base64(&[0; 16])),
-            ("x-checksum-crc64", "1".to_owned()),
-        ];
-        for (name, value) in headers {
-            let sent = gateway.request(reqwest::Method::PUT, "/chunks/bad/0").header(name, value);
-            let answer = crate::harness::Answer::of(sent.body(bytes.clone()).send().await).await;
-            answer.is_refused(422, "checksum_mismatch");
-        }
-        // Chunked coding: the length shows only at the end.
-        for (length, code) in [(MIB - 1, "body_too_short"), (MIB + 1, "body_too_long")] {
-            let frames =
-                content(length, 15).chunks(50_000).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect::<Vec<_>>();
-            let body = reqwest::Body::wrap_stream(futures_util::stream::iter(frames));
-            let sent = gateway.request(reqwest::Method::PUT, "/chunks/bad/0").body(body).send().await;
-            crate::harness::Answer::of(sent).await.is_refused(400, code);
-        }
-        // A client that leaves in the middle.
-        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
-        let head = format!("PUT /chunks/bad/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
-        socket.write_all(head.as_bytes()).await.expect("sent");
-        socket.write_all(&bytes[..MIB / 2]).await.expect("sent");
-        drop(socket);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(gateway.received("bad").await, Vec::<usize>::new());
-        let good = gateway.put("bad", 0, &bytes).await;
-        assert_eq!((good.status.as_u16(), &good.json["uploadedChunks"]), (200, &json!(1)));
-    }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
 /// A receiver that says no at first gets the same event again, under the same
 /// id, also after a crash.
 #[tokio::test(flavor = "multi_thread")]
