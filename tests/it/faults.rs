@@ -9,6 +9,7 @@ mod disk;
 mod merging;
 mod stand;
 mod store;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fs;
