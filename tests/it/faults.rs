@@ -4,10 +4,12 @@
 
 mod chunks;
 mod clients;
+mod database;
 mod disk;
 mod merging;
 mod stand;
 mod store;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::fs;
