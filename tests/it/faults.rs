@@ -23,7 +23,8 @@ fn the_catalogue_names_its_tests() {
     for file in sources(&root.join("it")) {
         let module = file.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
         let text = fs::read_to_string(&file).expect("a source");
-        let lines = text.lines().map(|line| line.trim_start().trim_start_matches("async "));
+        let lines = text.lines().map(|line| line.trim_start().trim_start_matches("pub(super) "));
+        let lines = lines.map(|line| line.trim_start_matches("async "));
         let names = lines.filter_map(|line| line.strip_prefix("fn ")?.split('(').next());
         let of_row = |name: &str| name.starts_with("fault_");
         tests.extend(names.map(|name| if of_row(name) { name.to_owned() } else { format!("{module}::{name}") }));
