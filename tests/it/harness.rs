@@ -86,6 +86,10 @@ impl Gateway {
 
     /// Another gateway on the same database and the same store.
     pub(crate) async fn neighbour(&self) -> Self {
+        self.neighbour_with(&[]).await
+    }
+
+    pub(crate) async fn neighbour_with(&self, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (address, admin) = (free_address(), free_address());
         let mut environment = self.environment.clone();
@@ -96,6 +100,10 @@ impl Gateway {
                 "DATA_DIR" => *value = folder.path().join("data").display().to_string(),
                 _ => {}
             }
+        }
+        for (key, value) in settings {
+            environment.retain(|(known, _)| known != key);
+            environment.push(((*key).to_owned(), (*value).to_owned()));
         }
         let (hooks, http) = (self.hooks.clone(), client());
         let mut gateway = Self { address, admin, folder, hooks, emulator: None, http, environment, process: None };
