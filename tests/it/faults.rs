@@ -6,6 +6,7 @@ mod chunks;
 mod clients;
 mod database;
 mod disk;
+mod gateways;
 mod merging;
 mod stand;
 mod store;
