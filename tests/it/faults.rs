@@ -7,9 +7,11 @@ mod clients;
 mod database;
 mod disk;
 mod gateways;
+mod limits;
 mod merging;
 mod stand;
 mod store;
+mod sweeping;
 mod webhooks;
 
 use std::collections::BTreeSet;
