@@ -92,3 +92,13 @@ pub fn panicked(reason: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!(reason = text.unwrap_or("unknown"), "a handler panicked");
     Problem::from(Refusal::Internal).into_response()
 }
+
+/// What panicked around a handler, perhaps before the request had an id: the
+/// document is written here.
+pub fn panicked_around(reason: Box<dyn std::any::Any + Send>) -> Response {
+    const NO_ID: &str = "none";
+    let mut answer = panicked(reason);
+    render(&Refusal::Internal, NO_ID, &mut answer);
+    answer.headers_mut().insert(REQUEST_ID.clone(), HeaderValue::from_static(NO_ID));
+    answer
+}

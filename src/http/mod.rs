@@ -117,6 +117,7 @@ fn around(routes: Router, api: Api) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(layer::panicked))
         .layer(from_fn_with_state(api, layer::around))
+        .layer(CatchPanicLayer::custom(layer::panicked_around))
 }
 
 async fn not_found() -> Response {

@@ -6,9 +6,12 @@ mod chunks;
 mod clients;
 mod database;
 mod disk;
+mod gateways;
+mod limits;
 mod merging;
 mod stand;
 mod store;
+mod sweeping;
 mod webhooks;
 
 use std::collections::BTreeSet;

@@ -12,14 +12,7 @@ use tokio::net::TcpStream;
 use chunkgate::clock::{Clock as _, SystemClock};
 
 use crate::harness::{Answer, Gateway, MIB, On, content};
-
-/// Peak resident memory of a process so far, in bytes.
-pub(crate) fn peak_bytes(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
-    let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
-    kib * 1024
-}
+use crate::machine::peak_bytes;
 
 /// 64 chunks at once, each of its own upload; the gateway's peak memory.
 async fn sixty_four(on: On, chunk: usize) -> usize {

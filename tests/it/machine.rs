@@ -19,6 +19,14 @@ pub(crate) fn signal(process: u32, signal: Signal) {
     rustix::process::kill_process(pid_of(process), signal).expect("it can be signalled");
 }
 
+/// Peak resident memory of a process so far, in bytes.
+pub(crate) fn peak_bytes(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    kib * 1024
+}
+
 /// A process that stands still: SIGSTOP, and SIGCONT when this is dropped.
 pub(crate) struct Frozen(u32);
 
@@ -42,23 +50,22 @@ pub(crate) fn descriptors(process: u32) -> u64 {
 }
 
 /// Lets a process have this many descriptors and no more. Those above it stay.
-pub(crate) fn limit_descriptors(process: u32, count: u64) -> Rlimit {
-    let before = rustix::process::prlimit(Some(pid_of(process)), Resource::Nofile, limit(count));
-    before.unwrap_or_else(|error| panic!("prlimit --pid {process} --nofile={count}: {error}"))
+pub(crate) fn limit_descriptors(process: u32, count: u64) {
+    let set = rustix::process::prlimit(Some(pid_of(process)), Resource::Nofile, limit(count));
+    set.unwrap_or_else(|error| panic!("prlimit --pid {process} --nofile={count}: {error}"));
 }
 
 /// As many descriptors for this process and its children as `count`, or no test.
 pub(crate) fn need_descriptors(count: u64) {
-    let now = rustix::process::getrlimit(Resource::Nofile);
-    if now.current.is_some_and(|soft| soft < count) {
-        let raised = Rlimit { current: Some(count), maximum: now.maximum.map(|hard| hard.max(count)) };
-        rustix::process::setrlimit(Resource::Nofile, raised)
+    if rustix::process::getrlimit(Resource::Nofile).current.is_some_and(|soft| soft < count) {
+        rustix::process::setrlimit(Resource::Nofile, limit(count))
             .unwrap_or_else(|error| panic!("this test needs {count} descriptors (ulimit -n {count}): {error}"));
     }
 }
 
+/// Leaves the hard limit as it is: raising it takes more than root in a container.
 fn limit(count: u64) -> Rlimit {
-    Rlimit { current: Some(count), maximum: Some(count.max(1 << 20)) }
+    Rlimit { current: Some(count), maximum: rustix::process::getrlimit(Resource::Nofile).maximum }
 }
 
 /// A file system of a few MiB. Unmounted when it is dropped.

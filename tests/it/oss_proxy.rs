@@ -152,6 +152,11 @@ impl OssProxy {
         self.state.plot.lock().expect("a lock").script.entry(operation).or_default().push_back(fault);
     }
 
+    /// Faults of this kind that did not happen yet do not.
+    pub(crate) fn forget(&self, operation: Operation) {
+        self.state.plot.lock().expect("a lock").script.remove(&operation);
+    }
+
     /// Requests of this kind so far, whatever came of them.
     pub(crate) fn calls(&self, operation: Operation) -> u64 {
         self.state.plot.lock().expect("a lock").calls.get(&operation).copied().unwrap_or(0)

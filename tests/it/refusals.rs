@@ -344,23 +344,3 @@ async fn health_says_what_is_well() {
         }
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sigterm_drains() {
-    let mut gateway = Gateway::start_with(On::FileAndSqlite, &[("LIMITS__DRAIN_DELAY", "300ms")]).await;
-    gateway.create("t", MIB, MIB).await;
-    let bytes = content(MIB, 1);
-    let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
-    let head = format!("PUT /chunks/t/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
-    socket.write_all(head.as_bytes()).await.expect("sent");
-    socket.write_all(&bytes[..MIB / 2]).await.expect("sent");
-    let (status, answer) = tokio::join!(gateway.stop(), async {
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        socket.write_all(&bytes[MIB / 2..]).await.expect("sent");
-        let mut answer = vec![0; 4096];
-        let read = socket.read(&mut answer).await.expect("an answer");
-        String::from_utf8_lossy(&answer[..read]).into_owned()
-    });
-    assert!(status.success(), "{status}");
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"complete\":true"), "{answer}");
-}

@@ -21,7 +21,7 @@ use chunkgate::clock::{Clock as _, SystemClock};
 
 use crate::chaos::{Cable, End, Weather};
 use crate::harness::{Answer, Emulator, Gateway, KIB, On, client, content, sha256};
-use crate::load::peak_bytes;
+use crate::machine::peak_bytes;
 
 /// Clients at once.
 const CLIENTS: u64 = 6;

@@ -209,7 +209,7 @@ async fn fault_36_a_damaged_database_is_not_opened() {
     let whole = std::fs::read(&file).expect("a database");
     // Its head; a page in its middle; its second half.
     for (from, to) in
-        [(0, 100), (whole.len() / 2 & !4095, (whole.len() / 2 & !4095) + 4096), (whole.len() / 2, whole.len())]
+        [(0, 100), ((whole.len() / 2) & !4095, ((whole.len() / 2) & !4095) + 4096), (whole.len() / 2, whole.len())]
     {
         let mut damaged = whole.clone();
         if to == whole.len() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chunkgate::clock::SystemClock;
 use chunkgate::domain::{ObjectKey, PartNumber, SessionId};
 use chunkgate::store::oss::{OssConfig, OssStore};
-use chunkgate::store::{NewPart, Store as _, StoreConfig, StoreKind, Target, body_of};
+use chunkgate::store::{Begin, NewPart, Store as _, StoreConfig, StoreKind, Target, body_of};
 use chunkgate::units::Secret;
 use serde_json::json;
 use tempfile::TempDir;
@@ -92,6 +92,12 @@ impl Bucket {
     /// How many multipart uploads are open.
     pub(crate) async fn sessions(&self) -> usize {
         self.0.list_uploads("").await.expect("a list").len()
+    }
+
+    /// Begins one that no gateway knows of.
+    pub(crate) async fn begin(&self, key: &str) {
+        let key = ObjectKey::parse(key).expect("a key");
+        self.0.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
     }
 
     /// Writes over a part of the one open multipart upload.

@@ -14,6 +14,7 @@ use chunkgate::domain::{
 use chunkgate::engine::create::{self, CreateUpload};
 use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::PutChunk;
+use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{DatabaseConfig, Ledger};
 use chunkgate::store::faulty::FaultyStore;
@@ -93,6 +94,7 @@ impl House {
             file_bytes_max: 1 << 40,
             open_uploads_max: 100,
             chunks_in_flight_max: 16,
+            owners_share: false,
             queue_wait: Duration::from_secs(3600),
             endpoints: vec![RECEIVER.to_owned()],
         };
@@ -308,7 +310,7 @@ async fn perform(engine: &Engine, act: &Act) -> (Answer, Option<Upload>) {
 /// A turn of the sweeper, and the merges that it begins.
 async fn sweep(engine: &Engine) -> Answer {
     let before = look(engine).await;
-    if let Err(error) = engine.sweep(&mut None).await {
+    if let Err(error) = engine.sweep(&mut Sweeper::default()).await {
         return refused(&error);
     }
     for (file, (seen, _)) in before.iter().enumerate() {
