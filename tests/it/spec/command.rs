@@ -286,15 +286,20 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-/// A file sent from its first chunk to its last, where the gateway may die.
+/// A file sent from its first chunk to its last, where the gateway may die, or
+/// not be told whether the parts are joined.
 fn whole_file() -> impl Strategy<Value = Vec<Command>> {
     use Operation::{Complete, ListParts, PutPart};
     let within = prop::sample::select(vec![None, Some(PutPart), Some(ListParts), Some(Complete)]);
-    (file(), plan(), within, any::<bool>(), 0..20u8).prop_map(|(file, plan, within, dies, ticks)| {
+    (file(), plan(), within, 0..3u8, 0..20u8).prop_map(|(file, plan, within, end, ticks)| {
         let put = |index| Act::Put(Put { file, index, plan, twist: Twist::Right });
         let mut commands: Vec<_> = (0..plan.2 - 1).map(|index| Command::One(put(index))).collect();
         let last = put(plan.2 - 1);
-        commands.push(if dies { Command::Crash(last, within, ticks) } else { Command::One(last) });
+        if end == 0 {
+            commands.push(Command::Arm(Complete, Fault::AnswerLost));
+            commands.push(Command::Arm(Operation::Head, Fault::Refused));
+        }
+        commands.push(if end == 1 { Command::Crash(last, within, ticks) } else { Command::One(last) });
         commands
     })
 }
