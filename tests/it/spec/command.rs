@@ -286,10 +286,29 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// A file sent from its first chunk to its last, where the gateway may die, or
+/// not be told whether the parts are joined.
+fn whole_file() -> impl Strategy<Value = Vec<Command>> {
+    use Operation::{Complete, ListParts, PutPart};
+    let within = prop::sample::select(vec![None, Some(PutPart), Some(ListParts), Some(Complete)]);
+    (file(), plan(), within, 0..3u8, 0..20u8).prop_map(|(file, plan, within, end, ticks)| {
+        let put = |index| Act::Put(Put { file, index, plan, twist: Twist::Right });
+        let mut commands: Vec<_> = (0..plan.2 - 1).map(|index| Command::One(put(index))).collect();
+        let last = put(plan.2 - 1);
+        if end == 0 {
+            commands.push(Command::Arm(Complete, Fault::AnswerLost));
+            commands.push(Command::Arm(Operation::Head, Fault::Refused));
+        }
+        commands.push(if end == 1 { Command::Crash(last, within, ticks) } else { Command::One(last) });
+        commands
+    })
+}
+
 /// A case begins with an upload, mostly.
 pub(super) fn commands() -> impl Strategy<Value = Vec<Command>> {
-    (create(), prop::collection::vec(command(), 5..40)).prop_map(|(create, mut commands)| {
-        commands.insert(0, Command::One(Act::Create(create)));
-        commands
+    let some = prop_oneof![12 => command().prop_map(|command| vec![command]), 1 => whole_file()];
+    (create(), prop::collection::vec(some, 5..35)).prop_map(|(create, commands)| {
+        let begin = Command::One(Act::Create(create));
+        std::iter::once(begin).chain(commands.into_iter().flatten()).collect()
     })
 }

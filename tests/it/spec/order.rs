@@ -35,6 +35,16 @@ impl World {
             if refused && matches!(act, Act::Put(_)) {
                 outcomes.extend(self.same(answer.clone()));
             }
+            // Others see a merge that is under way.
+            let is_merging = |file: usize| self.files[file].as_ref().is_some_and(|upload| upload.merging.is_some());
+            let meets = match act {
+                Act::Create(create) => create.restart && is_merging(create.file),
+                Act::Abort(file) => is_merging(*file),
+                Act::Put(_) | Act::Complete(_) | Act::Sweep => false,
+            };
+            if meets && answer.class() == "completing" {
+                outcomes.extend(self.same(answer.clone()));
+            }
             // It was admitted before another taught how the file is cut.
             if let (Act::Put(put), "upload_lost") = (act, answer.class())
                 && weather.has(&[Operation::PutPart], &[Fault::NoSuchUpload])
