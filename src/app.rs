@@ -1,6 +1,9 @@
 //! The composition root: opens what a command needs, puts it together and runs
 //! it. Used by the command line and by the tests.
 
+mod store;
+
+use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
@@ -15,18 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::emulator::{Emulator, EmulatorConfig};
-use crate::engine::sweep::Sweeper;
+use crate::engine::sweep::{Sweeper, Swept};
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Access, Api, ApiKey, AuthMode, CorsConfig, Health};
 use crate::ledger::{Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
-use crate::store::file::FileStore;
+use crate::store::Store;
 use crate::store::guarded::Guarded;
-use crate::store::oss::{self, OssStore};
-use crate::store::{Store, StoreError, StoreKind};
+use store::{check_store, open_store};
 
 /// Connections when nothing else is said and descriptors allow it.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -34,8 +36,6 @@ const CONNECTIONS_MAX: usize = 10_000;
 const DESCRIPTORS_KEPT: u64 = 256;
 /// How long commits in flight get once the drain's deadline has passed.
 const COMMIT_GRACE: Duration = Duration::from_secs(2);
-/// How long the store may take to answer when we start.
-const STORE_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the command line says about one run of the server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,7 +77,7 @@ impl Gateway {
     /// Opens the ledger and the store, then listens.
     pub async fn open(config: Config, options: ServeOptions) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let notifier = Notifier::new(&config.webhook).map_err(AppError::Configuration)?;
+        let notifier = Notifier::new(&config.webhook).map_err(misconfigured)?;
         let metrics = recorder();
         let store = open_store(&config, clock.clone())?;
         check_store(&config, &*store).await?;
@@ -185,7 +185,8 @@ pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
 pub async fn migrate(config: Config) -> Result<(), AppError> {
     let url = config.database_url();
     let migrated = Ledger::migrate_only(&config.database, url.expose()).await.map_err(of_open)?;
-    info!(?migrated, "the database is up to date");
+    let from = migrated.before.map_or("none".to_owned(), |before| before.to_string());
+    info!(%from, to = migrated.after, "the database is up to date");
     Ok(())
 }
 
@@ -199,31 +200,39 @@ pub async fn sweep(config: Config, dry_run: bool) -> Result<(), AppError> {
     }
     let store = open_store(&config, clock.clone())?;
     let ledger = open_ledger(&config, clock.clone()).await?;
-    let endpoints = Notifier::new(&config.webhook).map_err(AppError::Configuration)?.endpoints();
+    let endpoints = Notifier::new(&config.webhook).map_err(misconfigured)?.endpoints();
     let settings = settings(&config, &*store, endpoints);
     let engine = Engine::new(ledger, store, clock, settings);
     let swept = engine.sweep(&mut Sweeper::default()).await.map_err(|error| AppError::Failed(error.to_string()))?;
     engine.drain().await;
     engine.ledger().close().await;
-    info!(?swept, "swept");
+    let Swept { merges, expired, cleaned, orphans, deliveries, rows } = swept;
+    info!(merges, expired, cleaned, orphans, deliveries, rows, "swept");
     Ok(())
 }
 
 async fn say_what_is_due(config: &Config, ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
     const ROWS: u32 = 1000;
     let failed = |error: crate::ledger::LedgerError| AppError::Failed(error.to_string());
-    for upload in ledger.due_expired(clock.now(), ROWS).await.map_err(failed)? {
+    let expired = ledger.due_expired(clock.now(), ROWS).await.map_err(failed)?;
+    let merges = ledger.ready_to_merge(None, ROWS).await.map_err(failed)?;
+    let remains = ledger.remains(clock.now(), ROWS).await.map_err(failed)?;
+    for upload in &expired {
         info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "would expire");
     }
-    for upload in ledger.ready_to_merge(None, ROWS).await.map_err(failed)? {
+    for upload in &merges {
         info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, "would merge");
     }
-    for remains in ledger.remains(clock.now(), ROWS).await.map_err(failed)? {
+    for remains in &remains {
         info!(upload = %remains.id, key = %remains.key, "would remove its parts from the store");
     }
     let before = clock.now().minus(config.sweep.orphan_after);
-    for key in ledger.objects_underway(before, ROWS).await.map_err(failed)? {
+    let objects = ledger.objects_underway(before, ROWS).await.map_err(failed)?;
+    for key in &objects {
         info!(%key, "would remove an object that became no file from the store");
+    }
+    if expired.is_empty() && merges.is_empty() && remains.is_empty() && objects.is_empty() {
+        info!("nothing to clean up");
     }
     Ok(())
 }
@@ -253,59 +262,26 @@ async fn open_ledger(config: &Config, clock: Arc<dyn Clock>) -> Result<Ledger, A
 
 fn of_open(error: OpenError) -> AppError {
     if let OpenError::Url(_) = error {
-        return AppError::Configuration(error.to_string());
+        return misconfigured(error);
     }
-    AppError::Failed(error.to_string())
+    AppError::Failed(said_once(&error.to_string()))
 }
 
-fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, AppError> {
-    match config.store.kind {
-        StoreKind::File => {
-            let folder = config.file_store_dir();
-            let failed = |error| AppError::Failed(format!("store.file.dir = {}: {error}", folder.display()));
-            Ok(Arc::new(FileStore::open(&folder, clock).map_err(failed)?))
-        }
-        StoreKind::Oss => {
-            let environment = Environment::of_process();
-            let store = OssStore::new(&config.store, clock, &|name| environment.get(name));
-            Ok(Arc::new(store.map_err(AppError::Configuration)?))
-        }
-    }
+/// Each layer below says for itself that it is about the database; together
+/// they say it three times.
+fn said_once(text: &str) -> String {
+    const AGAIN: [&str; 4] = [
+        "the database is unavailable: ",
+        "the database refused a statement: ",
+        "error communicating with database: ",
+        "error returned from database: ",
+    ];
+    AGAIN.iter().fold(text.to_owned(), |text, again| text.replacen(&format!(": {again}"), ": ", 1))
 }
 
-/// A store that refuses us will go on doing so: that ends the start. One that
-/// is away may come back: clients get 503 until then.
-async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
-    let place = match config.store.kind {
-        StoreKind::File => config.file_store_dir().display().to_string(),
-        StoreKind::Oss => {
-            format!("bucket {} at {}", store.bucket(), config.store.oss.endpoint.as_deref().unwrap_or("its endpoint"))
-        }
-    };
-    match tokio::time::timeout(STORE_CHECK_TIMEOUT, store.check()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(problem @ (StoreError::Unavailable(_) | StoreError::Full))) => {
-            error!(store = %place, %problem, "the store cannot be used right now; uploads get 503 until it can");
-            Ok(())
-        }
-        Ok(Err(problem)) => {
-            let advice = match &problem {
-                StoreError::Refused(fault) => oss::remedy(&fault.code).map(|remedy| format!("; {remedy}")),
-                StoreError::Body
-                | StoreError::NoSuchUpload
-                | StoreError::NoSuchObject
-                | StoreError::PartsDiffer(_)
-                | StoreError::Full
-                | StoreError::Unavailable(_) => None,
-            };
-            let advice = advice.unwrap_or_default();
-            Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}{advice}")))
-        }
-        Err(_) => {
-            error!(store = %place, "the store did not answer within {} s; uploads get 503 until it does", STORE_CHECK_TIMEOUT.as_secs());
-            Ok(())
-        }
-    }
+/// What only shows when it is used, said like what shows when it is read.
+fn misconfigured(problem: impl std::fmt::Display) -> AppError {
+    AppError::Configuration(format!("the configuration is wrong: {problem}"))
 }
 
 fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Settings {
@@ -316,6 +292,7 @@ fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Setti
         file_bytes_max: config.limits.max_file_size.map_or(largest, |bytes| bytes.min(largest)),
         open_uploads_max: config.limits.max_open_uploads,
         chunks_in_flight_max: config.limits.max_concurrent_chunks,
+        owners_share: config.auth.mode != AuthMode::None,
         queue_wait: config.limits.queue_wait,
         endpoints,
     }
@@ -340,9 +317,8 @@ async fn access(
             let made = ledger.api_keys().await.map_err(failed)?;
             keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
             if keys.is_empty() {
-                return Err(AppError::Configuration(
-                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key"
-                        .to_owned(),
+                return Err(misconfigured(
+                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key",
                 ));
             }
             Ok(Access::Keys(keys))
@@ -362,9 +338,22 @@ async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
 }
 
 async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        AppError::Failed(format!("{key} = {address}: {error}; is another program listening there? Choose another port"))
-    })
+    let failed = |error: io::Error| {
+        let advice = unusable(error.kind()).map_or(String::new(), |advice| format!("; {advice}"));
+        AppError::Failed(format!("{key} = {address}: {error}{advice}"))
+    };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+/// What to do about an address that cannot be listened on.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the operating system's errors are many")]
+fn unusable(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::AddrInUse => Some("another program listens there: choose another port"),
+        io::ErrorKind::AddrNotAvailable => Some("this machine has no such address: choose one of its own, or 0.0.0.0"),
+        io::ErrorKind::PermissionDenied => Some("choose a port from 1024: those below need a privilege"),
+        _ => None,
+    }
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
@@ -421,5 +410,20 @@ async fn keep_metrics(handle: PrometheusHandle) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         handle.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_said_to_be_so_once() {
+        let reason = "the database is unavailable: error communicating with database: Connection refused";
+        let error = OpenError::Unreachable { target: "db:5432/gate".to_owned(), reason: reason.to_owned() };
+        assert_eq!(
+            of_open(error).to_string(),
+            "the database db:5432/gate cannot be reached: Connection refused; check database.url, and that the server runs"
+        );
     }
 }

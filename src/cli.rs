@@ -147,7 +147,12 @@ impl Cli {
 impl ServeArgs {
     /// How safe the configuration has to be.
     pub fn strictness(&self) -> Strictness {
-        Strictness { insecure_no_auth: self.insecure_no_auth, bootstrap_key: self.bootstrap_key }
+        Strictness {
+            insecure_no_auth: self.insecure_no_auth,
+            bootstrap_key: self.bootstrap_key,
+            // Whoever only looks at a configuration may not have the keys.
+            opens_store: !self.print_config,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use chunkgate::app::{self, AppError, ServeOptions};
-use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs};
+use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs, SweepArgs};
 use chunkgate::config::{self, Config, Loaded, Strictness};
 use chunkgate::emulator::EmulatorConfig;
 use chunkgate::logging::{self, LogConfig};
@@ -18,13 +18,13 @@ const MISUSED: u8 = 2;
 
 /// What commands that serve nobody are asked: where the listeners would be
 /// does not matter to them.
-const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap_key: false };
+const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap_key: false, opens_store: false };
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().into_command() {
         Command::Serve(args) => serve(&args),
-        Command::Migrate(args) => configured(&args).and_then(|config| run(app::migrate(config))),
-        Command::Sweep(args) => configured(&args.config).and_then(|config| run(app::sweep(config, args.dry_run))),
+        Command::Migrate(args) => configured(&args, NOBODY_SERVED).and_then(|config| run(app::migrate(config))),
+        Command::Sweep(args) => sweep(&args),
         Command::Emulator(config) => emulate(config),
     };
     match ended {
@@ -56,8 +56,13 @@ fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
     run(app::emulate(config))
 }
 
-fn configured(args: &ConfigArgs) -> Result<Config, AppError> {
-    start_log(load(args, NOBODY_SERVED)?)
+fn sweep(args: &SweepArgs) -> Result<(), AppError> {
+    let strictness = Strictness { opens_store: !args.dry_run, ..NOBODY_SERVED };
+    run(app::sweep(configured(&args.config, strictness)?, args.dry_run))
+}
+
+fn configured(args: &ConfigArgs, strictness: Strictness) -> Result<Config, AppError> {
+    start_log(load(args, strictness)?)
 }
 
 fn load(args: &ConfigArgs, strictness: Strictness) -> Result<Loaded, AppError> {

@@ -7,32 +7,38 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::reference::{self, MASK};
-use super::{Config, Origin, Problem, Strictness};
+use super::{Config, Environment, Origin, Problem, Strictness};
 use crate::domain::{Owner, Timestamp};
 use crate::engine::keys::{PLACEHOLDERS, object_key};
 use crate::http::AuthMode;
 use crate::logging;
 use crate::notify::sign::SigningKey;
 use crate::store::StoreKind;
+use crate::store::oss::setup::Setup;
 use crate::units::format_duration;
 
 /// The shortest lease: it is renewed every third of its life, and a store's
 /// answer may take a second.
 const LEASE_MIN: Duration = Duration::from_secs(3);
 
+/// What is known beside the values.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// Where each value was written.
+    pub(super) origins: &'a BTreeMap<String, Origin>,
+    /// What the store falls back to.
+    pub(super) environment: &'a Environment,
+    pub(super) strictness: Strictness,
+}
+
 /// Tells all that is wrong, and what works but is probably not meant.
-pub(super) fn check(
-    config: &Config,
-    origins: &BTreeMap<String, Origin>,
-    strictness: Strictness,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<String>,
-) {
+pub(super) fn check(config: &Config, given: Given<'_>, problems: &mut Vec<Problem>, warnings: &mut Vec<String>) {
+    let Given { origins, environment, strictness } = given;
     let mut checks = Checks { written: serde_json::to_value(config).unwrap_or_default(), origins, problems };
     checks.access(config, strictness);
     checks.addresses(config);
     checks.database(config);
-    checks.store(config);
+    checks.store(config, environment, strictness);
     checks.durations(config);
     checks.counts(config);
     checks.key_template(&config.upload.key_template);
@@ -59,6 +65,8 @@ impl Checks<'_> {
         let subject = match (reference::find(key), self.written.pointer(&pointer)) {
             (_, None | Some(Json::Null)) => key.to_owned(),
             (Some(known), Some(_)) if known.secret => format!("{key} = {MASK}"),
+            // A user and a password may stand there, where none belong.
+            (_, Some(Json::String(text))) if text.contains('@') => format!("{key} = {MASK}"),
             (_, Some(value)) => format!("{key} = {value}"),
         };
         self.problems.push(Problem { subject, origin: self.origins.get(key).cloned(), advice: advice.into() });
@@ -123,9 +131,16 @@ impl Checks<'_> {
         }
     }
 
-    fn store(&mut self, config: &Config) {
+    fn store(&mut self, config: &Config, environment: &Environment, strictness: Strictness) {
         match config.store.kind {
             StoreKind::File => {}
+            StoreKind::Oss if strictness.opens_store => {
+                let setup = Setup::of(&config.store.oss, &|name| environment.get(name));
+                for mistake in setup.err().into_iter().flatten() {
+                    self.wrong(mistake.key, mistake.advice);
+                }
+                return;
+            }
             StoreKind::Oss => self.require(
                 config.store.oss.endpoint.is_some(),
                 "store.oss.endpoint",

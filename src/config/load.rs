@@ -49,7 +49,8 @@ pub fn load(sources: &Sources, strictness: Strictness) -> Result<Loaded, ConfigE
     // Relations only make sense between values that are values.
     let mut warnings = Vec::new();
     if problems.is_empty() {
-        check::check(&config, &origins, strictness, &mut problems, &mut warnings);
+        let given = check::Given { origins: &origins, environment: &sources.environment, strictness };
+        check::check(&config, given, &mut problems, &mut warnings);
     }
     if problems.is_empty() { Ok(Loaded { config, origins, warnings }) } else { Err(ConfigError { problems }) }
 }

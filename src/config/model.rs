@@ -19,7 +19,7 @@ use crate::units::Secret;
 pub struct Config {
     /// Where the API listens.
     pub listen: SocketAddr,
-    /// Where metrics, health details and dead letters are.
+    /// Where metrics and health details are.
     pub admin_listen: SocketAddr,
     /// How clients reach the API: the start of every URL that is given out.
     pub public_url: Option<String>,
@@ -89,4 +89,6 @@ pub struct Strictness {
     /// A key is made at the first start (`--bootstrap-key`), so there is
     /// authentication even where none is configured.
     pub bootstrap_key: bool,
+    /// The store is going to be used: all that it needs must be there.
+    pub opens_store: bool,
 }

@@ -52,9 +52,19 @@ fn without_password(url: &str) -> String {
     user.map_or_else(|| format!("{scheme}://{place}"), |user| format!("{scheme}://{user}:********@{place}"))
 }
 
+/// The words of a text. What stands between backticks is one: a command that
+/// is broken over two lines of comment cannot be copied.
+fn unbroken(doc: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    doc.split(move |c: char| {
+        quoted ^= c == '`';
+        c == ' ' && !quoted
+    })
+}
+
 fn wrap(doc: &str, out: &mut String) {
     let mut column = WIDTH;
-    for word in doc.split_whitespace() {
+    for word in unbroken(doc) {
         if column + 1 + word.len() > WIDTH {
             out.push_str(if column == WIDTH && out.ends_with('\n') { "#" } else { "\n#" });
             column = 1;
@@ -90,6 +100,13 @@ fn toml_of(value: &Json) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_not_broken_over_two_lines() {
+        let mut out = String::new();
+        wrap(&format!("{} as from: `echo whsec_$(openssl rand -base64 32)`.", "word ".repeat(15).trim()), &mut out);
+        assert!(out.contains("`echo whsec_$(openssl rand -base64 32)`"), "{out}");
+    }
 
     #[test]
     fn a_database_url_is_shown_without_its_password() {

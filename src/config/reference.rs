@@ -31,7 +31,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 /// All keys.
 pub const KEYS: &[Key] = &[
     key("listen", "Where the API and the page listen. Beyond loopback only with authentication."),
-    key("admin_listen", "Where metrics, health details and dead letters are. Never publish it."),
+    key("admin_listen", "Where metrics and health details are. Never publish it."),
     key("public_url", "How clients reach the API: the start of every URL that is given out. Without it, a path is."),
     key("data_dir", "Where the embedded database and the local store lie."),
     key("log.format", "text, for people, or json, for machines."),
@@ -87,7 +87,7 @@ pub const KEYS: &[Key] = &[
     key("webhook.url", "Where events are sent."),
     secret(
         "webhook.secret",
-        "Signs events (Standard Webhooks): whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)",
+        "Signs events (Standard Webhooks): whsec_ and base64, as from: `echo whsec_$(openssl rand -base64 32)`.",
     ),
     key("webhook.retry_initial", "The wait before the second attempt. It doubles from there, for 3 days."),
     secret(

@@ -180,7 +180,8 @@ fn a_wrong_value_is_named_with_its_place_and_a_remedy() {
             "database.url = \"********\" (chunkgate.toml:2): must begin with sqlite://",
         ),
         ("[database]\nmin_connections = 21", "must be at most database.max_connections, which is 20"),
-        ("[webhook]\nurl = \"https://u:p@h/\"", "must not contain a user or a password"),
+        ("[webhook]\nurl = \"https://u:hunter2@h/\"", "must not contain a user or a password"),
+        ("[store.oss]\npublic_endpoint = \"https://u:hunter2@h\"", "must not contain a user or a password"),
         (
             "[webhook]\nsecret = \"hunter2\"",
             "webhook.secret = \"********\" (chunkgate.toml:2): must be whsec_ and base64",
@@ -209,6 +210,26 @@ fn all_mistakes_are_told_at_once() {
     assert_eq!(error.lines().count(), 4, "{error}");
 }
 
+/// What is only known from several keys, and from the environment, is told at once too.
+#[test]
+fn a_store_that_is_used_needs_all_that_it_needs() {
+    let toml = "[store]\nkind = \"oss\"\n[store.oss]\nendpoint = \"127.0.0.1:9000\"\n[upload]\nlease = \"1s\"";
+    let used = Strictness { opens_store: true, ..Strictness::default() };
+    let error = load_strictly(toml, &[("OSS_ACCESS_KEY_ID", "id")], &[], used).expect_err("four");
+    for told in [
+        "4 things",
+        "store.oss.bucket: must be set",
+        "store.oss.region: must be set, for example to cn-hangzhou",
+        "store.oss.access_key_secret: must be set, here or as OSS_ACCESS_KEY_SECRET",
+        "upload.lease = \"1s\" (chunkgate.toml:6)",
+    ] {
+        assert!(error.contains(told), "{told}: {error}");
+    }
+    // Whoever only migrates needs none of it.
+    let error = load_from(toml, &[], &[]).expect_err("the lease");
+    assert!(error.starts_with("the configuration is wrong: upload.lease"), "{error}");
+}
+
 #[test]
 fn without_authentication_only_loopback_is_served() {
     let everywhere = [("listen", "0.0.0.0:8080")];
@@ -219,11 +240,11 @@ fn without_authentication_only_loopback_is_served() {
     let keys = "[auth]\nmode = [\"keys\"]\napi_keys = [\"app:k\"]";
     assert!(load_from(keys, &[], &everywhere).is_ok());
 
-    let insecure = Strictness { insecure_no_auth: true, bootstrap_key: false };
+    let insecure = Strictness { insecure_no_auth: true, ..Strictness::default() };
     let loaded = load_strictly("", &[], &everywhere, insecure).expect("told so");
     assert_eq!(loaded.warnings.len(), 1);
 
-    let bootstrap = Strictness { insecure_no_auth: false, bootstrap_key: true };
+    let bootstrap = Strictness { bootstrap_key: true, ..Strictness::default() };
     let loaded = load_strictly("", &[], &everywhere, bootstrap).expect("with a key");
     assert_ne!(loaded.config.auth.mode, AuthMode::None);
     assert!(load_strictly("[auth]\nmode = \"none\"", &[], &[], bootstrap).is_err());

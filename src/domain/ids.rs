@@ -55,7 +55,7 @@ impl Owner {
         if text.is_empty() || text.len() > Self::BYTES_MAX || text.chars().any(char::is_control) {
             return Err(Refusal::InvalidParameter {
                 name: "owner",
-                reason: format!("an owner is 1 to {} bytes without control characters", Self::BYTES_MAX),
+                reason: format!("is 1 to {} bytes without control characters", Self::BYTES_MAX),
             });
         }
         Ok(Self(text.to_owned()))

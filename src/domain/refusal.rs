@@ -32,8 +32,10 @@ pub enum Refusal {
     BodyTooShort { expected: u64, got: u64 },
     /// The body went on after its end.
     BodyTooLong { expected: u64 },
-    /// No authentication, and the Host or Origin is foreign.
-    OriginNotAllowed { what: &'static str, value: String },
+    /// No authentication, and the Host is none of this machine's names.
+    HostNotAllowed { host: String, port: u16 },
+    /// No authentication, and the Origin is foreign.
+    OriginNotAllowed { origin: String },
     /// A preflight from an origin that is not allowed.
     CorsOriginNotAllowed { origin: String },
     /// No key, or not one we know.
@@ -179,7 +181,7 @@ impl Refusal {
             Self::ChunkSizeMismatch { .. } => "chunk_size_mismatch",
             Self::BodyTooShort { .. } => "body_too_short",
             Self::BodyTooLong { .. } => "body_too_long",
-            Self::OriginNotAllowed { .. } => "origin_not_allowed",
+            Self::HostNotAllowed { .. } | Self::OriginNotAllowed { .. } => "origin_not_allowed",
             Self::CorsOriginNotAllowed { .. } => "cors_origin_not_allowed",
             Self::Unauthorized { .. } => "unauthorized",
             Self::UploadNotFound => "upload_not_found",
@@ -217,7 +219,7 @@ impl Refusal {
     pub fn detail(&self) -> String {
         match self {
             Self::InvalidRequest { reason } => reason.clone(),
-            Self::InvalidParameter { name, reason } => format!("{name}: {reason}"),
+            Self::InvalidParameter { name, reason } => format!("{name} {reason}"),
             Self::InvalidFileId => {
                 "a fileId is 1 to 128 characters of A-Z a-z 0-9 . _ ~ - and is not . or ..".to_owned()
             }
@@ -227,18 +229,24 @@ impl Refusal {
                     .to_owned()
             }
             Self::FieldsAfterFile { bytes_max } => format!(
-                "the file came before its fields and is larger than the {bytes_max} bytes that are held in memory: \
-                 append fileId, chunkIndex, totalChunks and fileName to the form before the file"
+                "the file came before its fields and is larger than the {} that are held in memory: \
+                 append fileId, chunkIndex, totalChunks and fileName to the form before the file",
+                bytes(*bytes_max)
             ),
             Self::ChunkIndexOutOfRange { index, count: 0 } => {
                 format!("chunkIndex {index} does not exist: the file is empty and has no chunks")
+            }
+            Self::ChunkIndexOutOfRange { index, count: 1 } => {
+                format!("chunkIndex {index} does not exist: this upload has one chunk, 0")
             }
             Self::ChunkIndexOutOfRange { index, count } => {
                 format!("chunkIndex {index} does not exist: this upload has chunks 0 to {}", count - 1)
             }
             Self::ChunkSizeOutOfRange { given, bytes_min, bytes_max } => format!(
-                "chunks of {given} bytes cannot make this file: a chunk (but for the last) has {bytes_min} to \
-                 {bytes_max} bytes and there are at most 10000"
+                "chunks of {} cannot make this file: a chunk (but for the last) has {bytes_min} to {} and there \
+                 are at most 10000",
+                bytes(*given),
+                bytes(*bytes_max)
             ),
             Self::TotalChunksOutOfRange { given, expected: Some((down, up)) } if down == up => {
                 format!("totalChunks is {given}, but fileSize and chunkSize make {up}")
@@ -247,23 +255,34 @@ impl Refusal {
                 format!("totalChunks is {given}, but can be {down} to {up} here")
             }
             Self::TotalChunksOutOfRange { given, expected: None } => {
-                format!("the file cannot be cut into {given} equal chunks: give a chunkSize, or leave totalChunks out")
+                let chunks = counted(*given, "equal chunk");
+                format!("the file cannot be cut into {chunks}: give a chunkSize, or leave totalChunks out")
             }
             Self::ChunkSizeMismatch { expected, got: Some(got) } => {
-                format!("this chunk has {expected} bytes by the upload's plan, but {got} were announced or sent")
+                format!(
+                    "this chunk has {} by the upload's plan, but {} came or was announced",
+                    bytes(*expected),
+                    bytes(*got)
+                )
             }
             Self::ChunkSizeMismatch { expected, got: None } => {
-                format!("this chunk has {expected} bytes by the upload's plan, but another number was sent")
+                format!("this chunk has {} by the upload's plan, but another number was sent", bytes(*expected))
             }
             Self::BodyTooShort { expected, got } => {
-                format!("the body ended after {got} of {expected} bytes and nothing was recorded: send the chunk again")
+                let expected = bytes(*expected);
+                format!("the body ended after {got} of {expected} and nothing was recorded: send the chunk again")
             }
             Self::BodyTooLong { expected } => {
-                format!("the body went on after {expected} bytes and nothing was recorded: send exactly the chunk's bytes")
+                let expected = bytes(*expected);
+                format!("the body went on after {expected} and nothing was recorded: send exactly the chunk's bytes")
             }
-            Self::OriginNotAllowed { what, value } => format!(
-                "{what} {value:?} is not allowed while there is no authentication: use a loopback address of this \
-                 server, add the page's origin to cors.allowed_origins, or configure auth.api_keys"
+            Self::HostNotAllowed { host, port } => format!(
+                "the Host {host:?} is not allowed while there is no authentication: open http://127.0.0.1:{port}, let \
+                 the proxy in front send that Host, or set auth.mode = [\"keys\"] and auth.api_keys"
+            ),
+            Self::OriginNotAllowed { origin } => format!(
+                "the Origin {origin:?} is not allowed while there is no authentication: add it to \
+                 cors.allowed_origins, or set auth.mode = [\"keys\"] and auth.api_keys"
             ),
             Self::CorsOriginNotAllowed { origin } => {
                 format!("the origin {origin:?} is not allowed: add it to cors.allowed_origins")
@@ -293,7 +312,8 @@ impl Refusal {
             Self::UploadCompleting => "this upload is being merged: wait for it to complete".to_owned(),
             Self::ChunksMissing { missing } => {
                 let count: u64 = missing.iter().map(|&[a, b]| u64::from(b - a) + 1).sum();
-                format!("{count} chunks are missing: send the indexes of missing, then complete again")
+                let are = if count == 1 { "is" } else { "are" };
+                format!("{} {are} missing: send the indexes of missing, then complete again", counted(count, "chunk"))
             }
             Self::UploadExpired => {
                 "this upload expired because no chunk came for too long: begin anew with POST /uploads".to_owned()
@@ -306,13 +326,14 @@ impl Refusal {
                     .to_owned()
             }
             Self::FileTooLarge { bytes: Some(bytes), bytes_max } => {
-                format!("the file has {bytes} bytes, but at most {bytes_max} are allowed")
+                format!("the file has {}, but at most {} are allowed", self::bytes(*bytes), self::bytes(*bytes_max))
             }
             Self::FileTooLarge { bytes: None, bytes_max } => {
-                format!("the file would have more than the {bytes_max} bytes that are allowed")
+                format!("the file would have more than {}, the most that is allowed", bytes(*bytes_max))
             }
             Self::SimpleFileTooLarge { bytes_max } => format!(
-                "one request takes a file of at most {bytes_max} bytes: upload it in chunks, beginning with POST /uploads"
+                "one request takes a file of at most {}: upload it in chunks, beginning with POST /uploads",
+                bytes(*bytes_max)
             ),
             Self::MetadataTooLarge { pairs_max, bytes_max } => {
                 format!("metadata has at most {pairs_max} pairs and {bytes_max} bytes in all")
@@ -331,7 +352,9 @@ impl Refusal {
                 None => format!("the whole file is not what {declared} says: begin anew with POST /uploads"),
             },
             Self::TooManyUploads { max } => {
-                format!("{max} uploads are open already: complete or delete some, then try again")
+                let are = if *max == 1 { "is" } else { "are" };
+                let uploads = counted(u64::from(*max), "upload");
+                format!("{uploads} {are} open already, as many as may be: complete or delete some, then try again")
             }
             Self::Overloaded => "the gateway is busy: try again after the seconds in Retry-After".to_owned(),
             Self::StoreUnavailable { reason } => {
@@ -343,12 +366,24 @@ impl Refusal {
             Self::StorageFull => {
                 "the server's disk is full; nothing is lost: try again once there is space".to_owned()
             }
-            Self::RangeNotSatisfiable { bytes } => format!("the range lies outside of the file's {bytes} bytes"),
-            Self::NotFound => "there is no such route: the routes are listed in openapi.yaml".to_owned(),
+            Self::RangeNotSatisfiable { bytes } => {
+                format!("the range lies outside of the file, which has {}", self::bytes(*bytes))
+            }
+            Self::NotFound => "there is no such route: the project's README and openapi.yaml list them".to_owned(),
             Self::MethodNotAllowed => "this route has other methods, listed in Allow".to_owned(),
             Self::Internal => "the gateway made a mistake, which is in its log under this requestId".to_owned(),
         }
     }
+}
+
+/// `1 byte`, `2 bytes`.
+fn bytes(count: u64) -> String {
+    counted(count, "byte")
+}
+
+/// A number and what it counts, in the plural where it is one.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 #[cfg(test)]
@@ -356,6 +391,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn one_is_one() {
+        let missing = |missing: &[[u32; 2]]| Refusal::ChunksMissing { missing: missing.to_vec() }.detail();
+        assert!(missing(&[[3, 3]]).starts_with("1 chunk is missing:"));
+        assert!(missing(&[[1, 2], [7, 7]]).starts_with("3 chunks are missing:"));
+        let bounds = PartBounds { part_bytes_min: 100, part_bytes_max: 200, parts_max: 10 };
+        assert!(Refusal::chunk_size(1, 7, &bounds).detail().starts_with("chunks of 1 byte cannot"));
+    }
 
     /// An enum cannot list its own variants; this file can be read.
     #[test]

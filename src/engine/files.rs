@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::domain::{File, FileId, Geometry, Object, Owner, Plan, Refusal, State};
 use crate::engine::create::CreateUpload;
 use crate::engine::intake::{self, Incoming, Verified};
+use crate::engine::reins::Reins;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Reading, StoreError};
 
@@ -49,9 +49,11 @@ impl Engine {
         if let Some(file_id) = &wanted.file_id {
             self.refuse_taken(owner, file_id, bytes).await?;
         }
-        let _turn = self.turn().await?;
+        let reins = Reins::default();
+        let body = intake::begun(body, bytes).await;
+        let _turn = self.turn(owner, &reins).await?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
-        let (verified, verdict) = Verified::new(body, bytes, declared, CancellationToken::new(), Refusal::Internal);
+        let (verified, verdict) = Verified::new(body, bytes, declared, reins);
         self.shared.ledger.intend_object(&new.key, new.at).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
         let stored = match (verdict.refused(), stored) {

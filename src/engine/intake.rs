@@ -10,11 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use sha2::Digest as _;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Checksum, Crc64, Refusal};
+use crate::engine::reins::Reins;
 use crate::store::{Body, BodyBroken};
+
+/// So much of a body must have come before anything else waits for the rest:
+/// less than any client sends at once.
+const BEGUN_BYTES: u64 = 8 << 10;
 
 /// A body as a protocol brings it.
 pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
@@ -73,22 +78,16 @@ pub struct Verified {
     declared: Declared,
     /// The frame that completes the length, until the end of the body is certain.
     held: Option<Bytes>,
-    superseded: Pin<Box<WaitForCancellationFutureOwned>>,
-    superseded_as: Refusal,
+    reins: Reins,
+    broken_off: Pin<Box<WaitForCancellationFutureOwned>>,
     verdict: Arc<Verdict>,
     over: bool,
 }
 
 impl Verified {
-    /// `bytes` is exactly how long the body must be. When `superseded` fires
-    /// before the end, the body breaks off as `superseded_as`.
-    pub fn new(
-        incoming: Incoming,
-        bytes: u64,
-        declared: Declared,
-        superseded: CancellationToken,
-        superseded_as: Refusal,
-    ) -> (Self, Arc<Verdict>) {
+    /// `bytes` is exactly how long the body must be. It breaks off when its
+    /// reins say so before its end.
+    pub fn new(incoming: Incoming, bytes: u64, declared: Declared, reins: Reins) -> (Self, Arc<Verdict>) {
         let wanted = declared.checksums.iter().chain(declared.whole.iter());
         let mut hashers = Vec::new();
         for checksum in wanted {
@@ -107,8 +106,8 @@ impl Verified {
             hashers,
             declared,
             held: None,
-            superseded: Box::pin(superseded.cancelled_owned()),
-            superseded_as,
+            broken_off: Box::pin(reins.broken_off().clone().cancelled_owned()),
+            reins,
             verdict: verdict.clone(),
             over: false,
         };
@@ -122,6 +121,7 @@ impl Verified {
 
     fn pass(&mut self, frame: &Bytes) {
         self.seen += frame.len() as u64;
+        self.reins.moved(frame.len());
         self.crc64.update(frame);
         for hasher in &mut self.hashers {
             match hasher {
@@ -209,8 +209,9 @@ impl Stream for Verified {
                 Poll::Ready(Some(Err(why))) => return this.interrupted(why),
                 Poll::Ready(None) => return this.finish(),
                 Poll::Pending => {
-                    if this.superseded.as_mut().poll(cx).is_ready() {
-                        let refusal = this.superseded_as.clone();
+                    this.reins.waits();
+                    if this.broken_off.as_mut().poll(cx).is_ready() {
+                        let refusal = this.reins.why();
                         return this.refuse(refusal);
                     }
                     return Poll::Pending;
@@ -218,6 +219,27 @@ impl Stream for Verified {
             }
         }
     }
+}
+
+/// A body whose first bytes have come: nothing else waits for a client that
+/// sends none. An error among them is found by who reads on.
+pub async fn begun(mut incoming: Incoming, bytes: u64) -> Incoming {
+    let enough = bytes.min(BEGUN_BYTES);
+    let (mut frames, mut have) = (Vec::new(), 0);
+    while have < enough {
+        match incoming.next().await {
+            Some(Ok(frame)) => {
+                have += frame.len() as u64;
+                frames.push(Ok(frame));
+            }
+            Some(Err(why)) => {
+                frames.push(Err(why));
+                break;
+            }
+            None => break,
+        }
+    }
+    Box::pin(futures_util::stream::iter(frames).chain(incoming))
 }
 
 /// Reads a body to its end and drops it: what a repeat is compared by.
@@ -241,8 +263,7 @@ mod tests {
         bytes: u64,
         declared: Declared,
     ) -> (Vec<u8>, Arc<Verdict>) {
-        let superseded = Refusal::ChunkSuperseded { index: 0 };
-        let (body, verdict) = Verified::new(incoming(frames), bytes, declared, CancellationToken::new(), superseded);
+        let (body, verdict) = Verified::new(incoming(frames), bytes, declared, Reins::default());
         let mut passed = Vec::new();
         let mut body = body.boxed();
         while let Some(Ok(frame)) = body.next().await {
@@ -295,13 +316,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stalled_body_can_be_superseded() {
+    async fn a_stalled_body_can_be_broken_off() {
         let stalled: Incoming = Box::pin(futures_util::stream::pending());
-        let token = CancellationToken::new();
-        let (body, verdict) =
-            Verified::new(stalled, 9, Declared::default(), token.clone(), Refusal::ChunkSuperseded { index: 3 });
+        let reins = Reins::default();
+        let (body, verdict) = Verified::new(stalled, 9, Declared::default(), reins.clone());
         let reading = tokio::spawn(drain(body.boxed()));
-        token.cancel();
+        reins.break_off(Refusal::ChunkSuperseded { index: 3 });
         assert_eq!(reading.await.expect("no panic"), Err(BodyBroken));
         assert_eq!(verdict.refused().map(Refusal::code), Some("chunk_superseded"));
     }

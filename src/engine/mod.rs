@@ -12,14 +12,16 @@ pub mod inspect;
 pub mod intake;
 pub mod keys;
 pub mod put_chunk;
+pub mod reins;
 pub mod session;
 pub mod slots;
 pub mod sweep;
+pub mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub open_uploads_max: u32,
     /// Chunks on their way into the store at once.
     pub chunks_in_flight_max: usize,
+    /// Whether there may be several owners, of whom none may have all of these.
+    pub owners_share: bool,
     /// How long a chunk waits for its turn.
     pub queue_wait: Duration,
     /// Where events go: the receivers' URLs.
@@ -69,7 +73,7 @@ struct Shared {
     tasks: TaskTracker,
     /// Stops the loops (sweeper, delivery); tasks in flight go on.
     stopping: CancellationToken,
-    turns: Arc<Semaphore>,
+    turns: turns::Turns,
     slots: slots::Slots,
     beginnings: session::Beginnings,
     merges: finish::Merges,
@@ -80,7 +84,7 @@ struct Shared {
 impl Engine {
     /// An engine on this ledger and this store. Starts nothing by itself.
     pub fn new(ledger: Ledger, store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let turns = Arc::new(Semaphore::new(settings.chunks_in_flight_max));
+        let turns = turns::Turns::new(settings.chunks_in_flight_max, settings.owners_share);
         let shared = Shared {
             ledger,
             store,

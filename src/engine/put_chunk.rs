@@ -6,8 +6,6 @@
 //! vanishes, the body breaks off and the task ends; once the last byte is
 //! read, nobody can stop it any more.
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::domain::rules::{self, Admission};
@@ -17,6 +15,8 @@ use crate::domain::{
 };
 use crate::engine::finish::{Entry, Finished};
 use crate::engine::intake::{self, Incoming, Verdict, Verified};
+use crate::engine::reins::Reins;
+use crate::engine::turns::Turn;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::{RecordChunk, Recorded};
 use crate::store::{NewPart, Proof, StoreError, Target};
@@ -69,10 +69,10 @@ impl Engine {
         let slot = self.shared.slots.take(&put.owner, &put.file_id, put.index).await;
         let (upload, admission) = self.admit(&put.owner, &put.file_id, put.index, put.bytes).await?;
         let stored = match admission {
-            Admission::Store { bytes, lesson } => self.store_chunk(put, upload, bytes, lesson, slot.superseded()).await,
-            Admission::Compare(chunk) => self.compare(put, upload, chunk, slot.superseded()).await,
-            Admission::CompareLength { bytes } => self.compare_length(put, upload, bytes, slot.superseded()).await,
-            Admission::Empty => self.compare_length(put, upload, 0, slot.superseded()).await,
+            Admission::Store { bytes, lesson } => self.store_chunk(put, upload, bytes, lesson, slot.reins()).await,
+            Admission::Compare(chunk) => self.compare(put, upload, chunk, slot.reins()).await,
+            Admission::CompareLength { bytes } => self.compare_length(put, upload, bytes, slot.reins()).await,
+            Admission::Empty => self.compare_length(put, upload, 0, slot.reins()).await,
         };
         // Given back once the row is committed, before any merge begins.
         drop(slot);
@@ -100,15 +100,15 @@ impl Engine {
         upload: Upload,
         bytes: u64,
         lesson: Option<Lesson>,
-        superseded: CancellationToken,
+        reins: &Reins,
     ) -> Result<ChunkStored, EngineError> {
         self.check_total(&upload, lesson)?;
-        let _turn = tokio::select! {
-            turn = self.turn() => turn?,
-            () = superseded.cancelled() => return Err(Refusal::ChunkSuperseded { index: admitted_index(&put) }.into()),
-        };
         let checksums = put.checksums.clone();
-        let chunk = self.forward(put, &upload, bytes, superseded).await?;
+        let (put, _turn) = tokio::select! {
+            turn = self.turn_for(put, bytes, reins) => turn?,
+            () = reins.broken_off().cancelled() => return Err(reins.why().into()),
+        };
+        let chunk = self.forward(put, &upload, bytes, reins).await?;
         self.record(upload, chunk, lesson, checksums).await
     }
 
@@ -120,27 +120,26 @@ impl Engine {
         if at_least > bytes_max { Err(Refusal::FileTooLarge { bytes: None, bytes_max }) } else { Ok(()) }
     }
 
-    /// A place among the chunks that are on their way into the store.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let turn = self.shared.turns.clone().acquire_owned();
-        let turn = tokio::time::timeout(self.shared.settings.queue_wait, turn).await;
-        turn.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)
+    /// A turn, once the client has begun to send: one that does not holds up nobody.
+    async fn turn_for(&self, mut put: PutChunk, bytes: u64, reins: &Reins) -> Result<(PutChunk, Turn), Refusal> {
+        put.body = intake::begun(put.body, bytes).await;
+        let turn = self.turn(&put.owner, reins).await?;
+        Ok((put, turn))
+    }
+
+    /// A place among the bodies that are on their way into the store.
+    pub(super) async fn turn(&self, owner: &Owner, reins: &Reins) -> Result<Turn, Refusal> {
+        self.shared.turns.take(owner, reins, self.shared.settings.queue_wait).await
     }
 
     /// Streams the body into the store as one part, and checks the store's proof.
-    async fn forward(
-        &self,
-        put: PutChunk,
-        upload: &Upload,
-        bytes: u64,
-        superseded: CancellationToken,
-    ) -> Result<Chunk, EngineError> {
+    async fn forward(&self, put: PutChunk, upload: &Upload, bytes: u64, reins: &Reins) -> Result<Chunk, EngineError> {
         let index = admitted_index(&put);
         let number = PartNumber::of_chunk(index)
             .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
         let session = self.session(upload).await?;
         let declared = intake::Declared { checksums: put.checksums, whole: whole_checksum(upload) };
-        let (body, verdict) = Verified::new(put.body, bytes, declared, superseded, Refusal::ChunkSuperseded { index });
+        let (body, verdict) = Verified::new(put.body, bytes, declared, reins.clone());
         let target = Target { key: &upload.key, session: &session };
         let stored = self.shared.store.put_part(target, NewPart { number, bytes, body: body.boxed() }).await;
         let stored = match stored {
@@ -283,7 +282,7 @@ impl Engine {
         put: PutChunk,
         upload: Upload,
         chunk: Chunk,
-        superseded: CancellationToken,
+        reins: &Reins,
     ) -> Result<ChunkStored, EngineError> {
         let conflict = Refusal::ChunkConflict { index: chunk.index };
         let declared = put.checksums.iter().find(|c| c.algorithm() == ChecksumAlgorithm::Crc64).copied();
@@ -291,7 +290,7 @@ impl Engine {
         let mut checksums = Vec::new();
         if !by_digest {
             checksums = put.checksums.clone();
-            let crc64 = self.read(put, chunk.bytes, superseded).await?;
+            let crc64 = self.read(put, chunk.bytes, reins).await?;
             if crc64 != chunk.crc64 {
                 return Err(conflict.into());
             }
@@ -309,10 +308,10 @@ impl Engine {
         put: PutChunk,
         upload: Upload,
         bytes: u64,
-        superseded: CancellationToken,
+        reins: &Reins,
     ) -> Result<ChunkStored, EngineError> {
         let (index, checksums) = (admitted_index(&put), put.checksums.clone());
-        let crc64 = self.read(put, bytes, superseded).await?;
+        let crc64 = self.read(put, bytes, reins).await?;
         // A file of one chunk is known by its own checksum for good.
         if let State::Completed { object } = &upload.state
             && upload.geometry.count() == 1
@@ -327,10 +326,9 @@ impl Engine {
     }
 
     /// Reads a body that goes nowhere, and verifies what was declared of it.
-    async fn read(&self, put: PutChunk, bytes: u64, superseded: CancellationToken) -> Result<Crc64, EngineError> {
-        let superseded_as = Refusal::ChunkSuperseded { index: admitted_index(&put) };
+    async fn read(&self, put: PutChunk, bytes: u64, reins: &Reins) -> Result<Crc64, EngineError> {
         let declared = intake::Declared { checksums: put.checksums, whole: None };
-        let (body, verdict) = Verified::new(put.body, bytes, declared, superseded, superseded_as);
+        let (body, verdict) = Verified::new(put.body, bytes, declared, reins.clone());
         if intake::drain(body.boxed()).await.is_err() {
             return Err(verdict.refused().cloned().unwrap_or(Refusal::Internal).into());
         }

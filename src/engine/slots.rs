@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{FileId, Owner};
+use crate::domain::{FileId, Owner, Refusal};
+use crate::engine::reins::Reins;
 
 /// How long a second request waits before it supersedes the first.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -23,7 +24,7 @@ pub struct Slots {
 
 #[derive(Clone, Debug)]
 struct Occupant {
-    superseded: CancellationToken,
+    reins: Reins,
     gone: CancellationToken,
 }
 
@@ -46,7 +47,8 @@ impl Slots {
             };
             if tokio::time::timeout(PATIENCE, holder.gone.cancelled()).await.is_err() {
                 // Heard only while its body is being read; awaited to its end in any case.
-                holder.superseded.cancel();
+                let index = u32::try_from(key.2).unwrap_or(u32::MAX);
+                holder.reins.break_off(Refusal::ChunkSuperseded { index });
                 holder.gone.cancelled().await;
             }
         }
@@ -57,7 +59,7 @@ impl Slots {
         if let Some(holder) = taken.get(key) {
             return Err(holder.clone());
         }
-        let occupant = Occupant { superseded: CancellationToken::new(), gone: CancellationToken::new() };
+        let occupant = Occupant { reins: Reins::default(), gone: CancellationToken::new() };
         taken.insert(key.clone(), occupant.clone());
         Ok(occupant)
     }
@@ -69,9 +71,10 @@ impl Slots {
 }
 
 impl Slot {
-    /// Fires when a newer request for the same chunk takes over.
-    pub fn superseded(&self) -> CancellationToken {
-        self.occupant.superseded.clone()
+    /// The reins of the chunk's body: it breaks off when a newer request for
+    /// the same chunk takes over.
+    pub fn reins(&self) -> &Reins {
+        &self.occupant.reins
     }
 }
 
@@ -100,7 +103,7 @@ mod tests {
             async move { take(&slots, 0).await }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(!first.superseded().is_cancelled());
+        assert!(!first.reins().broken_off().is_cancelled());
         drop(first);
         second.await.expect("no panic");
     }
@@ -109,12 +112,12 @@ mod tests {
     async fn a_first_that_does_not_get_on_is_superseded() {
         let slots = Slots::default();
         let first = take(&slots, 0).await;
-        let superseded = first.superseded();
+        let reins = first.reins().clone();
         let second = tokio::spawn({
             let slots = slots.clone();
             async move { take(&slots, 0).await }
         });
-        superseded.cancelled().await;
+        reins.broken_off().cancelled().await;
         assert!(!second.is_finished(), "the first is awaited to its end");
         drop(first);
         second.await.expect("no panic");

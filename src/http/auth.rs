@@ -71,17 +71,13 @@ impl Access {
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
         if !is_own(host, port) {
-            return Err(Refusal::OriginNotAllowed { what: "the Host", value: shown(host) });
+            return Err(Refusal::HostNotAllowed { host: shown(host), port });
         }
         let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
         let origin = origin.to_str().unwrap_or("");
         let own = origin.strip_prefix("http://").is_some_and(|host| is_own(host, port));
         let allowed = cors.allowed_origins.iter().any(|pattern| origin_matches(pattern, origin));
-        if own || allowed {
-            Ok(())
-        } else {
-            Err(Refusal::OriginNotAllowed { what: "the Origin", value: shown(origin) })
-        }
+        if own || allowed { Ok(()) } else { Err(Refusal::OriginNotAllowed { origin: shown(origin) }) }
     }
 }
 

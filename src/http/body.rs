@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use serde_json::error::Category;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
 
@@ -174,8 +175,41 @@ pub async fn json<T: serde::de::DeserializeOwned>(body: Body, idle: Duration) ->
             return Err(rules::metadata_too_large());
         }
     }
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Refusal::invalid(format!("the body is not the JSON expected here: {error}")))
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::invalid(unexpected(&error, bytes.is_empty())))
+}
+
+/// What is wrong with a JSON body, in the words of people who write JSON:
+/// serde's are those of Rust.
+fn unexpected(error: &serde_json::Error, is_empty: bool) -> String {
+    if is_empty {
+        return "the body is empty: send a JSON object".to_owned();
+    }
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Syntax | Category::Io => format!("the body is not JSON, see {place}"),
+        Category::Eof => "the body is not JSON: it ends in the middle".to_owned(),
+        Category::Data => {
+            let said = error.to_string();
+            let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+            match said.rsplit_once(", expected ") {
+                Some((found, wanted)) => format!("{found}, expected {}, at {place} of the body", in_json(wanted)),
+                None => format!("{said}, at {place} of the body"),
+            }
+        }
+    }
+}
+
+/// What serde calls a type, as JSON knows it.
+fn in_json(wanted: &str) -> &str {
+    match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        wanted if wanted.starts_with("struct ") => "an object",
+        wanted => wanted,
+    }
 }
 
 /// The announced length of a body; none with chunked transfer coding. A request
@@ -194,6 +228,47 @@ pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
         Some(value) => {
             Err(Refusal::UnsupportedEncoding { encoding: String::from_utf8_lossy(value.as_bytes()).into_owned() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    #[expect(dead_code, reason = "only its shape is of interest")]
+    struct Wanted {
+        file_size: u64,
+        restart: bool,
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_without_rusts_words() {
+        for (body, said) in [
+            ("", "the body is empty: send a JSON object"),
+            ("fileName=a", "the body is not JSON, see line 1, column 2"),
+            ("{\"fileSize\": 1", "the body is not JSON: it ends in the middle"),
+            (
+                "{\"fileSize\": \"1\"}",
+                "invalid type: string \"1\", expected a whole number from 0, at line 1, column 16 of the body",
+            ),
+            (
+                "{\"fileSize\": -1}",
+                "invalid value: integer `-1`, expected a whole number from 0, at line 1, column 15 of the body",
+            ),
+            (
+                "{\"fileSize\": 1, \"restart\": 1}",
+                "invalid type: integer `1`, expected true or false, at line 1, column 28 of the body",
+            ),
+            ("7", "invalid type: integer `7`, expected an object, at line 1, column 1 of the body"),
+            ("{}", "missing field `fileSize`, at line 1, column 2 of the body"),
+        ] {
+            let error = serde_json::from_str::<Wanted>(body).expect_err(body);
+            assert_eq!(unexpected(&error, body.is_empty()), said);
         }
     }
 }

@@ -58,7 +58,9 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::BodyTooShort { .. }
         | Refusal::BodyTooLong { .. } => StatusCode::BAD_REQUEST,
         Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-        Refusal::OriginNotAllowed { .. } | Refusal::CorsOriginNotAllowed { .. } => StatusCode::FORBIDDEN,
+        Refusal::HostNotAllowed { .. } | Refusal::OriginNotAllowed { .. } | Refusal::CorsOriginNotAllowed { .. } => {
+            StatusCode::FORBIDDEN
+        }
         Refusal::UploadNotFound | Refusal::FileNotFound | Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,

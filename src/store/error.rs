@@ -1,6 +1,7 @@
 //! What can go wrong in a store, told apart by what the caller can do about it.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The body given to a store broke off: the client vanished, stalled, sent
 /// too much or too little, or other bytes than it declared. Why exactly is
@@ -43,11 +44,13 @@ pub enum StoreError {
     Refused(Fault),
 }
 
-/// What is known of a failed call, for the log: operation, code, request id.
+/// What is known of a failed call, for the log: operation, place, code, request id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
     /// `UploadPart`, `ListParts`, …
     pub operation: &'static str,
+    /// `host:port`, where the store is one that is reached over a network.
+    pub address: Option<Arc<str>>,
     /// The store's code (`SlowDown`, `AccessDenied`), or ours for what has none
     /// (`ConnectTimeout`, `FirstByteTimeout`, `IdleTimeout`, `ConnectionReset`).
     pub code: String,
@@ -56,14 +59,18 @@ pub struct Fault {
     /// HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// The store's request id, for its support.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// OSS's error code (`EC`), which its support pages are filed under.
-    pub ec: Option<String>,
+    pub ec: Option<Box<str>>,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.operation, self.code)?;
+        f.write_str(self.operation)?;
+        if let Some(address) = &self.address {
+            write!(f, " at {address}")?;
+        }
+        write!(f, ": {}", self.code)?;
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
@@ -81,6 +88,16 @@ impl fmt::Display for Fault {
 }
 
 impl StoreError {
+    /// With the store's address, so that the log says whom we spoke to.
+    #[must_use]
+    pub fn at(mut self, address: &Arc<str>) -> Self {
+        match &mut self {
+            Self::Unavailable(fault) | Self::Refused(fault) => fault.address = Some(address.clone()),
+            Self::Body | Self::NoSuchUpload | Self::NoSuchObject | Self::PartsDiffer(_) | Self::Full => {}
+        }
+        self
+    }
+
     /// Whether it is not known what the store did, or the store is away.
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))

@@ -16,26 +16,26 @@ use crate::postgres;
 const SECRET: &str = "hunter2-hunter2";
 
 /// One start that fails.
-struct Start<'a> {
+pub(crate) struct Start<'a> {
     folder: &'a Path,
     arguments: Vec<&'a str>,
     environment: Vec<(&'a str, String)>,
 }
 
 impl<'a> Start<'a> {
-    fn new(folder: &'a Path, arguments: &[&'a str]) -> Self {
+    pub(crate) fn new(folder: &'a Path, arguments: &[&'a str]) -> Self {
         Self { folder, arguments: arguments.to_vec(), environment: Vec::new() }
     }
 
     /// With a variable: `CHUNKGATE_…`, or whole if it begins with `OSS_`.
-    fn with(mut self, name: &'a str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'a str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
         self
     }
 
     /// Starts it; it must end with this code and say all of this.
     #[track_caller]
-    fn fails(self, code: i32, says: &[&str]) {
+    pub(crate) fn fails(self, code: i32, says: &[&str]) {
         let (public, admin) = (free_address(), free_address());
         let own = [("LISTEN", public.to_string()), ("ADMIN_LISTEN", admin.to_string())];
         let variables = own.into_iter().chain(self.environment.clone()).map(|(name, value)| {
@@ -131,6 +131,8 @@ fn values_that_mean_nothing() {
     }
     let several = Start::new(folder.path(), &[]).with("UPLOAD__LEASE", "1s").with("PUBLIC_URL", "x");
     several.fails(2, &["2 things", "upload.lease", "public_url"]);
+    let mode = Start::new(folder.path(), &[]).with("AUTH__MODE", "keys");
+    mode.fails(2, &["the configuration is wrong: auth.mode is keys, but there is no key"]);
     let keys = Start::new(folder.path(), &["--bootstrap-key"]).with("AUTH__MODE", "none");
     keys.fails(2, &["auth.mode", "--bootstrap-key"]);
     let same = free_address().to_string();
@@ -160,10 +162,11 @@ fn endpoints_that_are_none() {
         keyed(endpoint, "bkt").fails(2, &["store.oss.endpoint", says]);
     }
     keyed("http://127.0.0.1:9", "B!").fails(2, &["store.oss.bucket = \"B!\"", "3 to 63"]);
-    keyed("http://127.0.0.1:9", "").fails(2, &["store.oss.bucket is not set"]);
+    keyed("http://127.0.0.1:9", "").fails(2, &["store.oss.bucket: must be set"]);
     keyed("http://127.0.0.1:9", "bkt").with("STORE__OSS__REGION", "").fails(2, &["store.oss.region", "cn-hangzhou"]);
     let none = Start::new(folder.path(), &[]).with("STORE__KIND", "oss");
-    none.fails(2, &["store.oss.endpoint", "must be set", "oss-cn-hangzhou.aliyuncs.com"]);
+    let told = ["4 things", "store.oss.endpoint: must be set", "oss-cn-hangzhou.aliyuncs.com", "store.oss.region"];
+    none.fails(2, &[&told[..], &["OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"]].concat());
     let start = with_oss(folder.path(), "http://127.0.0.1:9", "bkt");
     start.fails(2, &["store.oss.access_key_id", "OSS_ACCESS_KEY_ID"]);
     let start = with_oss(folder.path(), "http://127.0.0.1:9", "bkt").with("OSS_ACCESS_KEY_ID", "ak");
@@ -183,6 +186,12 @@ async fn stores_that_refuse() {
     start("bkt", "ak", SECRET).fails(1, &[&place, "SignatureDoesNotMatch", "store.oss.access_key_secret"]);
     start("bkt", "who", "sk").fails(1, &[&place, "InvalidAccessKeyId", "store.oss.access_key_id"]);
     start("other", "ak", "sk").fails(1, &["bucket other", "NoSuchBucket", "store.oss.bucket"]);
+    // Somebody answers, but not as OSS does: another gateway's page.
+    let other = Gateway::start(On::FileAndSqlite).await;
+    let elsewhere = with_oss(folder.path(), &other.url(""), "bkt");
+    let elsewhere = elsewhere.with("OSS_ACCESS_KEY_ID", "ak").with("OSS_ACCESS_KEY_SECRET", SECRET);
+    elsewhere
+        .fails(1, &["Http404", &other.address.to_string(), "this does not answer like OSS: check store.oss.endpoint"]);
     let beijing = start("bkt", "ak", "sk").with("STORE__OSS__REGION", "cn-beijing");
     beijing.fails(1, &[&place, "store.oss.region"]);
 }
@@ -197,7 +206,9 @@ async fn a_store_that_is_away_is_waited_for() {
     let refused = gateway.post("/uploads", serde_json::json!({"fileName": "a", "fileSize": 0})).await;
     refused.is_refused(503, "store_unavailable");
     let log = gateway.log();
-    assert!(log.contains(&endpoint) && log.contains("uploads get 503 until it can"), "{log}");
+    assert!(log.contains(&endpoint) && log.contains("503 until it can; check store.oss.endpoint"), "{log}");
+    let failed = log.lines().find(|line| line.contains("request failed")).expect("a line about the request");
+    assert!(failed.contains(&format!("PutObject at {nowhere}: ConnectFailed")), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +218,7 @@ async fn databases_that_do_not_answer() {
     let url = format!("postgres://me:{SECRET}@{nowhere}/gate");
     for arguments in [&["serve"][..], &["migrate"], &["sweep"], &["sweep", "--dry-run"]] {
         let start = Start::new(folder.path(), arguments).with("DATABASE__ACQUIRE_TIMEOUT", "500ms");
-        let says = [&format!("{nowhere}/gate")[..], "Connection refused", "database.url"];
+        let says = [&format!("{nowhere}/gate cannot be reached: Connection refused")[..], "database.url"];
         start.with("DATABASE__URL", url.clone()).fails(1, &says);
     }
     let there = postgres::new_database().await;
@@ -263,6 +274,27 @@ async fn what_somebody_else_has() {
     let free = free_address().to_string();
     let start = Start::new(own.path(), &[]).with("LISTEN", free).with("ADMIN_LISTEN", address.clone());
     start.fails(1, &[&format!("admin_listen = {address}"), "in use", "another port"]);
+    // TEST-NET-1: nobody has it.
+    let start = Start::new(own.path(), &["--insecure-no-auth"]).with("LISTEN", "192.0.2.1:8080");
+    start.fails(1, &["listen = 192.0.2.1:8080", "this machine has no such address"]);
+}
+
+/// What commands that serve nobody have done is said in words.
+#[test]
+fn commands_say_what_they_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chunkgate"));
+        let output = command.args(arguments).env_clear().current_dir(&folder).output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let migrated = run(&["migrate"]);
+    assert!(migrated.contains("from=none") && migrated.contains("to=1"), "{migrated}");
+    let due = run(&["sweep", "--dry-run"]);
+    assert!(due.contains("nothing to clean up"), "{due}");
+    let swept = run(&["sweep"]);
+    assert!(swept.contains("swept merges=0 expired=0"), "{swept}");
 }
 
 #[test]

@@ -50,6 +50,7 @@ impl House {
             file_bytes_max: 1 << 40,
             open_uploads_max: 100,
             chunks_in_flight_max: 16,
+            owners_share: false,
             queue_wait: Duration::from_secs(5),
             endpoints: vec!["http://receiver".to_owned()],
         };

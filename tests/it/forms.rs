@@ -28,11 +28,11 @@ fn form(request: RequestBuilder, fields: &[(&str, &str)], file: &[u8], file_at: 
     request.header("content-type", "multipart/form-data; boundary=XX").body(body)
 }
 
-async fn post(gateway: &Gateway, fields: &[(&str, &str)], file: &[u8], file_at: usize) -> Answer {
+pub(crate) async fn post(gateway: &Gateway, fields: &[(&str, &str)], file: &[u8], file_at: usize) -> Answer {
     Answer::of(form(gateway.request(Method::POST, "/chunks"), fields, file, file_at).send().await).await
 }
 
-fn fields<'a>(id: &'a str, index: &'a str, total: &'a str) -> [(&'a str, &'a str); 4] {
+pub(crate) fn fields<'a>(id: &'a str, index: &'a str, total: &'a str) -> [(&'a str, &'a str); 4] {
     [("fileId", id), ("chunkIndex", index), ("totalChunks", total), ("fileName", "报告.bin")]
 }
 

@@ -86,6 +86,10 @@ impl Gateway {
 
     /// Another gateway on the same database and the same store.
     pub(crate) async fn neighbour(&self) -> Self {
+        self.neighbour_with(&[]).await
+    }
+
+    pub(crate) async fn neighbour_with(&self, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (address, admin) = (free_address(), free_address());
         let mut environment = self.environment.clone();
@@ -97,6 +101,10 @@ impl Gateway {
                 _ => {}
             }
         }
+        for (key, value) in settings {
+            environment.retain(|(known, _)| known != key);
+            environment.push(((*key).to_owned(), (*value).to_owned()));
+        }
         let (hooks, http) = (self.hooks.clone(), client());
         let mut gateway = Self { address, admin, folder, hooks, emulator: None, http, environment, process: None };
         gateway.boot().await;
@@ -106,7 +114,7 @@ impl Gateway {
     /// Starts the process and waits until it answers.
     pub(crate) async fn boot(&mut self) {
         let log = self.folder.path().join("gateway.log");
-        let environment = self.environment.iter().map(|(key, value)| (format!("CHUNKGATE_{key}"), value.clone()));
+        let environment = self.environment.iter().map(|(key, value)| (variable(key), value.clone()));
         let mut running = Running::spawn(&["serve"], environment, self.folder.path(), &log);
         running.wait_until_live(&format!("http://{}/livez", self.address), &log).await;
         self.process = Some(running);
@@ -230,6 +238,16 @@ impl Gateway {
         let of_name = |line: &&str| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']);
         text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
+}
+
+/// The variable of a setting. What is for the loader or for libfaketime is called
+/// as they call it.
+fn variable(setting: &str) -> String {
+    let others = ["LD_", "FAKETIME_", "NO_FAKE_"];
+    if others.iter().any(|other| setting.starts_with(other)) {
+        return setting.to_owned();
+    }
+    format!("CHUNKGATE_{setting}")
 }
 
 /// A status and the JSON that came with it.
@@ -374,6 +392,10 @@ impl Emulator {
 
     pub(crate) fn stop(&mut self) {
         drop(self.process.take());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a process").child.id()
     }
 
     /// How a gateway is told of it.

@@ -89,3 +89,46 @@ async fn a_client_of_one_megabit_is_not_a_fault() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"complete\":true"), "{answer}");
     println!("8 MiB at 1 Mbit/s took {:?} and was taken", began.monotonic());
 }
+
+/// One byte a second from a thousand clients, half of which have begun as
+/// honest ones do; beside them one that sends as fast as it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_trickling_clients_hold_up_nobody() {
+    let gateway = Gateway::start_with(On::OssAndPostgres, &[("LIMITS__MAX_OPEN_UPLOADS", "2000")]).await;
+    let before = peak_bytes(gateway.pid());
+    let mut sockets = Vec::new();
+    for n in 0..1000 {
+        gateway.create(&format!("t{n}"), MIB, MIB).await;
+        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+        let head = format!("PUT /chunks/t{n}/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        if n % 2 == 0 {
+            socket.write_all(&[0; 9 << 10]).await.expect("sent");
+        }
+        sockets.push(socket);
+    }
+    let trickle = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            pace.tick().await;
+            for socket in &mut sockets {
+                // Those that lost their turn are told so; they send on all the same.
+                let _ = socket.try_write(b"x");
+            }
+        }
+    });
+    // All of them have been there for a while.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let bytes = content(64 * MIB, 32);
+    gateway.create("fast", bytes.len(), 8 * MIB).await;
+    let began = SystemClock::new();
+    let done = gateway.put_all("fast", &bytes, 8 * MIB).await;
+    assert_eq!((done.status.as_u16(), &done.json["complete"]), (200, &true.into()), "{done:?}");
+    let took = began.monotonic();
+    let each = (peak_bytes(gateway.pid()) - before) / 1000;
+    println!("1000 trickling clients: {} KiB each; beside them 64 MiB took {took:?}", each >> 10);
+    assert!(each <= 64 << 10, "{} KiB for each", each >> 10);
+    let open = gateway.metric("chunkgate_store_breaker_open").await;
+    assert!(open == 0.0, "slow clients are no fault of the store");
+    trickle.abort();
+}

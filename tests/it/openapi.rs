@@ -10,10 +10,14 @@ mod outages;
 mod routes;
 mod stories;
 
-use chunkgate::domain::Refusal;
+use std::collections::BTreeSet;
 
-use crate::harness::{Gateway, On, content};
-use contract::{CHUNK, Contract};
+use chunkgate::domain::Refusal;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Answer, Gateway, On, content};
+use contract::{CHUNK, Contract, chunk_fields, with_form};
 
 /// Codes that no operation of the document answers with.
 const OF_NO_OPERATION: [&str; 3] = [
@@ -71,6 +75,30 @@ async fn guards(contract: &Contract) {
             assert_eq!(answer.status, expected, "{} with {key:?}: {answer:?}", operation.id);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_as_described() {
+    let contract = Contract::read();
+    let settings = [("UPLOAD__EXPIRES_AFTER", "2s"), ("SWEEP__INTERVAL", "200ms")];
+    let gateway = Gateway::start_with(On::FileAndSqlite, &settings).await;
+    let wrong = json!({"algorithm": "crc64", "value": "1"});
+    gateway.post("/uploads", json!({"fileId": "completed", "fileName": "a", "fileSize": 0})).await;
+    gateway.post("/uploads", json!({"fileId": "failed", "fileName": "a", "fileSize": 3, "checksum": wrong})).await;
+    gateway.put("failed", 0, b"abc").await.is_refused(422, "integrity_failed");
+    gateway.post("/uploads", json!({"fileId": "aborted", "fileName": "a", "fileSize": 3})).await;
+    gateway.delete("/uploads/aborted").await;
+    // A plan that is never learnt: nobody knows the size.
+    let form = chunk_fields("expired", "1", "3");
+    let sent = with_form(gateway.request(Method::POST, "/chunks"), &form[..], &[1; CHUNK]).send().await;
+    assert_eq!(Answer::of(sent).await.status, 200);
+    let mut seen = BTreeSet::new();
+    for id in ["completed", "failed", "aborted", "expired"] {
+        let event = contract.hold_event(&gateway.hooks.wait_for(id).await);
+        assert_eq!(event, format!("upload.{id}"));
+        seen.insert(event);
+    }
+    assert!(contract.events().into_iter().eq(seen.iter().map(String::as_str)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A Postgres server for the tests: one per test process, one database per
 //! test. It runs in a folder of its own on a port of its own, and ends with
-//! the test process however that ends.
+//! the test process however that ends. A test that stops servers has a
+//! [`Cluster`] of its own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +14,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use crate::machine;
 
 /// The URL of a new, empty database.
 pub(crate) async fn new_database() -> String {
@@ -31,7 +35,7 @@ pub(crate) async fn new_database() -> String {
 struct Server {
     port: u16,
     /// The shell that the server runs under; both end when its input closes.
-    _leash: Child,
+    leash: Child,
 }
 
 fn server() -> &'static Server {
@@ -39,17 +43,137 @@ fn server() -> &'static Server {
     SERVER.get_or_init(Server::start)
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.leash.stdin.take());
+        let _ = self.leash.wait();
+    }
+}
+
+/// A server of one test, which may stop it and start it again.
+pub(crate) struct Cluster {
+    server: Option<Server>,
+    programs: PathBuf,
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+/// How a server is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// As an operator does it: connections are ended, the log is written out.
+    Fast,
+    /// As a crash does it: the next start recovers.
+    Immediate,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let (programs, folder) = (programs(), new_folder());
+        Server::init(&programs, folder.path());
+        Self::on(programs, folder)
+    }
+
+    fn on(programs: PathBuf, folder: tempfile::TempDir) -> Self {
+        let mut cluster = Self { programs, folder, port: 0, server: None };
+        for _ in 0..5 {
+            cluster.port = free_port();
+            cluster.server = Server::serve(&cluster.programs, cluster.folder.path(), cluster.port, "");
+            if cluster.server.is_some() {
+                return cluster;
+            }
+        }
+        panic!("Postgres does not start");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        url(self.port, "postgres")
+    }
+
+    pub(crate) fn stop(&mut self, how: Stop) {
+        let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).expect("a server runs");
+        let pid = pid.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("a process id");
+        machine::signal(
+            pid,
+            match how {
+                Stop::Fast => Signal::INT,
+                Stop::Immediate => Signal::QUIT,
+            },
+        );
+        drop(self.server.take());
+    }
+
+    /// On the port it had.
+    pub(crate) fn start_again(&mut self) {
+        for _ in 0..50 {
+            self.server = Server::serve(&self.programs, self.folder.path(), self.port, "");
+            if self.server.is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("Postgres does not start again on port {}", self.port);
+    }
+
+    /// A second server that has all that this one has acknowledged from now on.
+    pub(crate) async fn standby(&self) -> Self {
+        let folder = new_folder();
+        let copy = as_user(self.programs.join("pg_basebackup"), user())
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "gate", "-R", "-c", "fast", "-D"])
+            .arg(folder.path().join("data"))
+            .current_dir(folder.path())
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(copy.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copy.stderr));
+        let standby = Self::on(self.programs.clone(), folder);
+        let mut connection = PgConnection::connect(&self.url()).await.expect("the test server answers");
+        for statement in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
+            sqlx::query(statement).execute(&mut connection).await.expect("done");
+        }
+        let is_synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        for _ in 0..200 {
+            if sqlx::query_scalar::<_, i64>(is_synchronous).fetch_one(&mut connection).await.expect("a count") > 0 {
+                return standby;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the standby does not follow");
+    }
+
+    /// The standby takes the primary's place, at its address. The primary must be stopped.
+    pub(crate) fn take_the_place_of(&mut self, primary: &Self) {
+        self.stop(Stop::Fast);
+        fs::remove_file(self.folder.path().join("data/standby.signal")).expect("it was a standby");
+        // It was copied with the primary's settings: nobody follows it.
+        self.port = primary.port;
+        self.start_again();
+    }
+}
+
+fn new_folder() -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix("chunkgate-postgres-").tempdir().expect("a folder");
+    if let Some((uid, gid)) = user() {
+        chown(folder.path(), Some(uid), Some(gid)).expect("chown");
+    }
+    folder
+}
+
+fn url(port: u16, database: &str) -> String {
+    format!("postgres://gate:unused@127.0.0.1:{port}/{database}")
+}
+
 impl Server {
     fn url(&self, database: &str) -> String {
-        format!("postgres://gate:unused@127.0.0.1:{}/{database}", self.port)
+        url(self.port, database)
     }
 
     fn start() -> Self {
         let programs = programs();
         for _ in 0..5 {
-            let folder = tempfile::Builder::new().prefix("chunkgate-postgres-").tempdir().expect("a folder").keep();
+            let folder = new_folder().keep();
             Self::init(&programs, &folder);
-            if let Some(server) = Self::serve(&programs, &folder) {
+            // Nobody is left to remove the folder when the test process has ended.
+            if let Some(server) = Self::serve(&programs, &folder, free_port(), "rm -rf \"$FOLDER\"") {
                 return server;
             }
         }
@@ -57,11 +181,7 @@ impl Server {
     }
 
     fn init(programs: &Path, folder: &Path) {
-        let user = user();
-        if let Some((uid, gid)) = user {
-            chown(folder, Some(uid), Some(gid)).expect("chown");
-        }
-        let init = as_user(programs.join("initdb"), user)
+        let init = as_user(programs.join("initdb"), user())
             .args(["--username=gate", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
             .arg(folder.join("data"))
             .current_dir(folder)
@@ -70,15 +190,15 @@ impl Server {
         assert!(init.status.success(), "initdb: {}", String::from_utf8_lossy(&init.stderr));
     }
 
-    /// None when somebody else got the port.
-    fn serve(programs: &Path, folder: &Path) -> Option<Self> {
+    /// None when somebody else got the port. `afterwards` is run when the server has ended.
+    fn serve(programs: &Path, folder: &Path, port: u16, afterwards: &str) -> Option<Self> {
         // The shell waits for its input to end, which it does when this process
         // does, and then stops the server by its pid.
         const LEASH: &str = r#""$@" >"$FOLDER/log" 2>&1 </dev/null &
-            pid=$!; read -r _; kill -INT $pid; wait $pid; rm -rf "$FOLDER""#;
-        let port = free_port();
+            pid=$!; read -r _; kill -INT $pid; wait $pid; eval "$AFTERWARDS""#;
         let mut shell = as_user("/bin/sh", user())
             .env("FOLDER", folder)
+            .env("AFTERWARDS", afterwards)
             .args(["-c", LEASH, "leash"])
             .arg(programs.join("postgres"))
             .arg("-D")
@@ -93,8 +213,8 @@ impl Server {
             .expect("a shell");
         for _ in 0..300 {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-            if log.contains("ready to accept connections") && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return Some(Self { port, _leash: shell });
+            if log.contains("ready to accept ") && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                return Some(Self { port, leash: shell });
             }
             if log.contains("could not bind") {
                 break;
@@ -118,7 +238,7 @@ fn programs() -> PathBuf {
     debian.sort();
     let mut folders = std::env::split_paths(&path).chain(debian.into_iter().rev());
     folders
-        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+        .find(|folder| ["initdb", "postgres", "pg_basebackup"].iter().all(|program| folder.join(program).exists()))
         .expect("Postgres is not installed: apt-get install postgresql")
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Answer, Gateway, MIB, On, content};
+use crate::harness::{Answer, Gateway, KIB, MIB, On, content};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn creations_that_make_no_upload() {
@@ -125,7 +125,11 @@ async fn without_authentication_only_this_machine_is_served() {
         Answer::of(request.send().await).await
     };
     let port = gateway.address.port();
-    ask(&format!("evil.com:{port}"), None).await.is_refused(403, "origin_not_allowed");
+    let rebound = ask(&format!("evil.com:{port}"), None).await;
+    rebound.is_refused(403, "origin_not_allowed");
+    let detail = rebound.json["detail"].as_str().expect("a text");
+    // What allows an Origin does nothing for a Host.
+    assert!(detail.contains(&format!("http://127.0.0.1:{port}")) && !detail.contains("cors."), "{detail}");
     ask(&gateway.address.to_string(), Some("https://evil.com")).await.is_refused(403, "origin_not_allowed");
     ask(&gateway.address.to_string(), Some("null")).await.is_refused(403, "origin_not_allowed");
     let own = ask(&format!("localhost:{port}"), Some(&format!("http://localhost:{port}"))).await;
@@ -227,8 +231,10 @@ async fn a_busy_gateway_says_when_to_come_back() {
     let gateway = Gateway::start_with(On::FileAndSqlite, &busy).await;
     gateway.create("q", 2 * MIB, MIB).await;
     let mut slow = TcpStream::connect(gateway.address).await.expect("a connection");
-    let head = format!("PUT /chunks/q/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\nxxx", gateway.address);
+    let head = format!("PUT /chunks/q/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
     slow.write_all(head.as_bytes()).await.expect("sent");
+    // A client that has not begun to send keeps nobody waiting; this one has.
+    slow.write_all(&content(16 * KIB, 1)).await.expect("sent");
     tokio::time::sleep(Duration::from_millis(200)).await;
     let refused = gateway.put("q", 1, &content(MIB, 1)).await;
     refused.is_refused(503, "overloaded");

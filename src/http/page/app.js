@@ -1,11 +1,12 @@
 // The page: what the user does becomes calls of the uploader, and what the
 // uploader says becomes rows.
 
-import { Gateway, Refused, Unreachable } from './gateway.js';
+import { explain } from './explain.js';
+import { Gateway, Refused } from './gateway.js';
 import { NoRecords, Records } from './records.js';
 import { Lanes } from './retry.js';
 import { Row } from './row.js';
-import { Unreadable, Upload, matches } from './uploader.js';
+import { Upload, matches } from './uploader.js';
 import { language, translate, words } from './words.js';
 
 const KEY = 'chunkgate.key';
@@ -14,20 +15,34 @@ const FILES_AT_ONCE = 2;
 /** Refusals after which only beginning anew can help. */
 const BEGIN_ANEW = new Set(['upload_conflict', 'chunk_conflict', 'upload_failed', 'upload_lost', 'upload_aborted', 'upload_expired']);
 
+/** States in which an upload needs no file: it has it. */
+const UNDER_WAY = new Set(['idle', 'starting', 'uploading', 'pausing', 'finishing']);
+
 const $ = (id) => document.getElementById(id);
-const gateway = new Gateway({ key: () => sessionStorage.getItem(KEY) });
+let candidate = null; // a key that was typed in and is being tried
+const gateway = new Gateway({ key: () => candidate ?? sessionStorage.getItem(KEY) });
 const records = globalThis.indexedDB ? new Records() : new NoRecords();
 const turns = new Lanes(FILES_AT_ONCE);
 const uploads = new Map(); // fileId → {upload, row}: what this page is sending
 const unfinished = new Map(); // fileId → {record, row}: what an earlier one began
 const waitingForKey = new Set(); // uploads that were refused for want of a key
 
-/** Sends these files; one that an earlier page began goes on where that stopped. */
+/** Sends these files; one that this page or an earlier one began goes on where that stopped. */
 function take(files) {
   for (const file of files) {
+    const listed = [...uploads.values()].find(({ upload }) => upload.state !== 'cancelled' && matches(upload.record, file));
     const earlier = [...unfinished.values()].find(({ record }) => matches(record, file));
-    begin(file, earlier?.record);
+    if (listed && UNDER_WAY.has(listed.upload.state)) listed.row.point();
+    else if (listed) takeAgain(listed, file);
+    else begin(file, earlier?.record);
   }
+}
+
+/** Under the same fileId: a file that has arrived is not sent again, as long as the gateway has it. */
+function takeAgain({ upload, row }, file) {
+  row.element.remove();
+  waitingForKey.forEach((waiting) => waiting.upload === upload && waitingForKey.delete(waiting));
+  begin(file, upload.record);
 }
 
 function begin(file, record = null) {
@@ -38,7 +53,9 @@ function begin(file, record = null) {
   $('uploads').prepend(row.element);
   upload.addEventListener('state', () => show(upload, row));
   upload.addEventListener('progress', () => row.progress(upload));
-  upload.addEventListener('retry', ({ detail }) => row.retrying(detail));
+  upload.addEventListener('retry', ({ detail }) => {
+    if (upload.state !== 'pausing') row.retrying(detail.delayMs, explain(detail.error).title);
+  });
   tidy();
   run(upload, row);
 }
@@ -63,6 +80,7 @@ function show(upload, row) {
   const actions = {
     starting: [['pause', () => upload.pause()]],
     uploading: [['pause', () => upload.pause()], ['cancel', () => cancel(upload, row)]],
+    pausing: [['cancel', () => cancel(upload, row)]],
     finishing: [],
     paused: [['resume', go()], ['cancel', () => cancel(upload, row)]],
     failed: failedActions(upload, row, go),
@@ -80,9 +98,9 @@ function failedActions(upload, row, go) {
 }
 
 function failed(upload, row) {
-  row.problem(problemOf(upload.error));
-  announce(row, problemOf(upload.error).title);
-  if (upload.error instanceof Refused && upload.error.status === 401) {
+  row.problem(explain(upload.error));
+  announce(row, explain(upload.error).title);
+  if (wantsKey(upload.error)) {
     waitingForKey.add({ upload, row });
     askForKey();
   }
@@ -92,7 +110,7 @@ async function cancel(upload, row) {
   try {
     await upload.cancel();
   } catch (error) {
-    row.problem(problemOf(error)); // still paused, so that it can be tried again
+    row.problem(explain(error)); // still paused, so that it can be tried again
   }
 }
 
@@ -115,17 +133,6 @@ function downloads(fileId, name) {
   };
 }
 
-/** What to tell the user: the server's own words when it refused. */
-function problemOf(error) {
-  if (error instanceof Refused) {
-    const { title, detail, code, requestId } = error.problem;
-    return { title: title || words.trouble, detail, code: [error.status, code, requestId].filter(Boolean).join(' · ') };
-  }
-  if (error instanceof Unreachable) return { title: words.unreachable, detail: words.unreachableDetail };
-  if (error instanceof Unreadable) return { title: words.unreadable, detail: words.unreadableDetail };
-  return { title: words.trouble, detail: String(error) };
-}
-
 /** Lists what an earlier page left, as the gateway now knows it. */
 async function listUnfinished() {
   const found = await records.unfinished().catch(() => []);
@@ -142,7 +149,7 @@ async function listUnfinished() {
 
 async function refresh(fileId) {
   const known = await gateway.chunks(fileId, AbortSignal.timeout(15_000)).catch((error) => {
-    if (error instanceof Refused && error.status === 401) askForKey();
+    if (wantsKey(error)) askForKey();
     return null; // then our own records have to do
   });
   const here = unfinished.get(fileId);
@@ -170,7 +177,7 @@ function showUnfinished(record, row, arrivedBytes) {
       await new Upload({ ...record }, { gateway, records, record }).cancel();
       settleUnfinished(record.fileId);
     } catch (error) {
-      row.problem(problemOf(error));
+      row.problem(explain(error));
     }
   };
   row.unfinished(arrivedBytes, pick, [['cancel', giveUp]]);
@@ -182,20 +189,50 @@ function settleUnfinished(fileId) {
   tidy();
 }
 
+function wantsKey(error) {
+  return error instanceof Refused && error.status === 401;
+}
+
+/** A key that was refused is none: it is not kept. */
 function askForKey() {
+  if (sessionStorage.getItem(KEY)) sayOfKey(words.keyUnknown);
+  sessionStorage.removeItem(KEY);
   if (!$('key-form').hidden) return;
   $('key-form').hidden = false;
   $('key').focus();
 }
 
-function useKey(event) {
+function sayOfKey(text) {
+  $('key-problem').textContent = text;
+  $('key-problem').hidden = text === '';
+}
+
+/** Tries the key at once: the form stays until one is accepted. */
+async function useKey(event) {
   event.preventDefault();
-  sessionStorage.setItem(KEY, $('key').value.trim());
+  candidate = $('key').value.trim();
+  try {
+    await gateway.knock(AbortSignal.timeout(15_000));
+    sessionStorage.setItem(KEY, candidate);
+  } catch (error) {
+    sayOfKey(wantsKey(error) ? words.keyUnknown : explain(error).title);
+    $('key').select();
+    return;
+  } finally {
+    candidate = null;
+  }
   $('key').value = '';
+  sayOfKey('');
   $('key-form').hidden = true;
-  for (const { upload, row } of waitingForKey) run(upload, row);
+  const waiting = [...waitingForKey];
   waitingForKey.clear();
+  for (const { upload, row } of waiting) run(upload, row);
   for (const fileId of unfinished.keys()) refresh(fileId);
+}
+
+/** Whether a key is needed is asked before a file is chosen, not after. */
+function knock() {
+  gateway.knock(AbortSignal.timeout(15_000)).catch((error) => wantsKey(error) && askForKey());
 }
 
 /** For those who do not see the bars: what ended, and how. */
@@ -236,4 +273,5 @@ addEventListener('online', () => uploads.forEach(({ row, upload }) => row.progre
 addEventListener('offline', () => uploads.forEach(({ row, upload }) => row.progress(upload)));
 takeDrops();
 document.documentElement.dataset.language = language;
+knock();
 await listUnfinished();

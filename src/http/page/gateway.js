@@ -38,6 +38,11 @@ export class Gateway {
     this.key = key;
   }
 
+  /** Asks for nothing but whether we may ask: throws Refused 401 where a key is needed, or another one. */
+  async knock(signal) {
+    await this.#json('GET', '/uploads?limit=1', undefined, signal);
+  }
+
   /** Creates the upload, or finds the one that this fileId already names. */
   create(upload, signal) {
     return this.#json('POST', '/uploads', upload, signal);

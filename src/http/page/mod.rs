@@ -21,11 +21,12 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const ASSETS: [Asset; 10] = [
+const ASSETS: [Asset; 11] = [
     Asset { path: "/", content_type: HTML, body: include_str!("index.html") },
     Asset { path: "/page/page.css", content_type: CSS, body: include_str!("page.css") },
     Asset { path: "/page/icon.svg", content_type: SVG, body: include_str!("icon.svg") },
     Asset { path: "/page/app.js", content_type: SCRIPT, body: include_str!("app.js") },
+    Asset { path: "/page/explain.js", content_type: SCRIPT, body: include_str!("explain.js") },
     Asset { path: "/page/row.js", content_type: SCRIPT, body: include_str!("row.js") },
     Asset { path: "/page/words.js", content_type: SCRIPT, body: include_str!("words.js") },
     Asset { path: "/page/uploader.js", content_type: SCRIPT, body: include_str!("uploader.js") },
@@ -77,6 +78,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::domain::Refusal;
 
     async fn ask(path: &str, if_none_match: Option<&str>) -> (StatusCode, HeaderMap, String) {
         let mut request = Request::get(path);
@@ -109,6 +111,21 @@ mod tests {
             assert_eq!(text, "");
         }
         assert_eq!(ask("/page/app.js", Some("\"other\"")).await.0, StatusCode::OK);
+    }
+
+    /// The page has its own words for a refusal, in both languages; a code that
+    /// there is not would be a slip of the pen.
+    #[test]
+    fn both_languages_explain_the_same_codes() {
+        fn explained(language: &str) -> Vec<&str> {
+            let codes = language.split_once("codes: {").and_then(|(_, rest)| rest.split_once("  },")).expect("codes").0;
+            codes.lines().filter_map(|line| line.trim().split_once(':')).map(|(code, _)| code).collect()
+        }
+        let (english, chinese) = include_str!("words.js").split_once("const CHINESE").expect("two languages");
+        assert_eq!(explained(english), explained(chinese));
+        for code in explained(english) {
+            assert!(Refusal::CODES.contains(&code), "{code}");
+        }
     }
 
     /// What a file of the page names is served, too; and nothing that the policy forbids is in it.

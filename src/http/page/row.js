@@ -2,7 +2,7 @@
 
 import { bytes, duration, percent, words } from './words.js';
 
-const BUSY = new Set(['starting', 'uploading', 'finishing']);
+const BUSY = new Set(['starting', 'uploading', 'pausing', 'finishing']);
 
 export class Row {
   #bar;
@@ -45,8 +45,8 @@ export class Row {
   }
 
   /** A request failed and will be repeated. */
-  retrying({ error, delayMs }) {
-    this.#status.textContent = words.retry(Math.ceil(delayMs / 1000), error.problem?.title ?? error.message);
+  retrying(delayMs, reason) {
+    this.#status.textContent = words.retry(Math.ceil(delayMs / 1000), reason);
   }
 
   /** An upload that an earlier page began: its file has to be chosen again. */
@@ -68,12 +68,18 @@ export class Row {
     this.#fill(this.size);
   }
 
-  /** What went wrong, in the server's words where it spoke. */
+  /** What went wrong: our words, and below them what the server itself said. */
   problem({ title, detail = '', code = '' }) {
     this.#problem.hidden = false;
     this.#problem.querySelector('strong').textContent = title;
     this.#problem.querySelector('p').textContent = detail;
     this.#problem.querySelector('code').textContent = code;
+  }
+
+  /** Shows where it is, to whoever looks for it. */
+  point() {
+    this.element.scrollIntoView({ block: 'nearest' });
+    this.#actions.querySelector('button, a')?.focus();
   }
 
   #enter(state, text, actions) {

@@ -16,6 +16,8 @@ import { ATTEMPTS_MAX, Lanes, delayMs, isRetryable, online, sleep } from './retr
 /** Chunks in flight, over all files: browsers open six connections to a server of HTTP/1.1. */
 const CHUNKS_AT_ONCE = 4;
 const sharedLanes = new Lanes(CHUNKS_AT_ONCE);
+/** Who pauses wants the link: what is still on its way after this is sent again later. */
+const PAUSING_MS_MAX = 10_000;
 /** Speed is measured over this long. */
 const SPEED_WINDOW_MS = 5000;
 
@@ -38,7 +40,7 @@ function newFileId() {
 }
 
 /**
- * `state` is one of: idle, starting, uploading, finishing, completed, paused, failed, cancelled.
+ * `state` is one of: idle, starting, uploading, pausing, finishing, completed, paused, failed, cancelled.
  *
  * Events: `state`; `progress`, while bytes move; `chunk` (detail: the
  * acknowledgement); `retry` (detail: {error, delayMs, chunkIndex}).
@@ -48,6 +50,7 @@ export class Upload extends EventTarget {
   #records;
   #lanes;
   #stop = null; // AbortController of the run under way
+  #ease = null; // AbortController of what the run has not begun yet: aborted, nothing new is sent
   #arrivedBytes = 0; // in chunks that were acknowledged
   #flying = new Map(); // chunkIndex → bytes that left the browser
   #samples = []; // [time, sentBytes], for the speed
@@ -112,19 +115,24 @@ export class Upload extends EventTarget {
    */
   async start({ restart = false } = {}) {
     if (this.#stop || this.state === 'completed' || this.state === 'cancelled') return this.result;
-    const stop = new AbortController();
+    const [stop, ease] = [new AbortController(), new AbortController()];
+    stop.signal.addEventListener('abort', () => ease.abort(stop.signal.reason));
     this.#stop = stop;
+    this.#ease = ease;
     this.error = null;
     this.#samples = [];
     try {
       this.#enter('starting');
-      this.result = await this.#run(stop.signal, restart);
+      this.result = await this.#run(stop.signal, ease.signal, restart);
       this.#arrivedBytes = this.file.size;
       await this.#remember(() => this.#records.forget(this.fileId));
       this.#enter('completed');
     } catch (error) {
-      // Whoever aborted has already said what the state is now.
-      if (!stop.signal.aborted) {
+      if (stop.signal.aborted) {
+        // Whoever stopped it has already said what the state is now.
+      } else if (error === ease.signal.reason) {
+        this.#interrupt('paused');
+      } else {
         this.error = error;
         this.#enter('failed');
       }
@@ -138,10 +146,19 @@ export class Upload extends EventTarget {
     return this.result;
   }
 
-  /** Stops sending; `start` goes on from what has arrived. */
+  /** Sends nothing new, and has paused once the chunks on their way have arrived; `start` goes on from there. */
   pause() {
-    if (!this.#stop || this.state === 'finishing') return;
-    this.#interrupt('paused');
+    const stop = this.#stop;
+    if (!stop || this.state === 'finishing' || this.state === 'pausing') return;
+    if (this.state !== 'uploading') {
+      this.#interrupt('paused');
+      return;
+    }
+    this.#enter('pausing');
+    this.#ease.abort(new DOMException('paused', 'AbortError'));
+    setTimeout(() => {
+      if (this.#stop === stop && this.state === 'pausing') this.#interrupt('paused');
+    }, PAUSING_MS_MAX);
   }
 
   /** Gives the upload up, here and at the gateway. Throws when the gateway cannot be told. */
@@ -166,14 +183,14 @@ export class Upload extends EventTarget {
   }
 
   /** Find out what is missing, send it, finish; round again if the gateway then misses something. */
-  async #run(signal, restart) {
+  async #run(signal, ease, restart) {
     await this.#remember(() => this.#records.saveUpload(this.record));
     let known = await this.#open(signal, restart);
     for (;;) {
       if (known.file) return known.file;
       if (known.status === 'uploading') {
         this.#enter('uploading');
-        const file = await this.#send(known.missing, signal);
+        const file = await this.#send(known.missing, signal, ease);
         if (file) return file;
       }
       this.#enter('finishing');
@@ -221,22 +238,29 @@ export class Upload extends EventTarget {
     return known;
   }
 
-  /** Sends the chunks of `missing`, [first, last] ranges. Returns the File if the last one completed it. */
-  async #send(missing, signal) {
+  /**
+   * Sends the chunks of `missing`, [first, last] ranges. Returns the File if the last one completed it.
+   * Eased, it lets those that are on their way arrive, and then throws.
+   */
+  async #send(missing, signal, ease) {
     const indexes = missing.flatMap(([first, last]) => Array.from({ length: last - first + 1 }, (_, i) => first + i));
     let file = null;
     const worker = async () => {
-      for (let index = indexes.shift(); index !== undefined; index = indexes.shift()) {
-        const ack = await this.#sendChunk(index, signal);
+      for (let index = indexes.shift(); index !== undefined && !ease.aborted; index = indexes.shift()) {
+        const ack = await this.#sendChunk(index, signal, ease);
         file ??= ack.file ?? null;
       }
     };
-    await Promise.all(Array.from({ length: CHUNKS_AT_ONCE }, worker));
+    const eased = (error) => {
+      if (signal.aborted || error !== ease.reason) throw error;
+    };
+    await Promise.all(Array.from({ length: CHUNKS_AT_ONCE }, () => worker().catch(eased)));
+    if (!file) ease.throwIfAborted();
     return file;
   }
 
-  /** Sends one chunk, again and again until it is acknowledged. */
-  async #sendChunk(chunkIndex, signal) {
+  /** Sends one chunk, again and again until it is acknowledged. Only what is on its way outlasts `ease`. */
+  async #sendChunk(chunkIndex, signal, ease) {
     const { chunkSize, totalChunks } = this.record;
     const offset = chunkIndex * chunkSize;
     const end = chunkIndex === totalChunks - 1 ? this.file.size : offset + chunkSize;
@@ -255,7 +279,7 @@ export class Upload extends EventTarget {
         this.#flying.delete(chunkIndex);
       }
     };
-    const ack = await this.#patiently(signal, () => this.#lanes.run(send, signal), chunkIndex);
+    const ack = await this.#patiently(ease, () => this.#lanes.run(send, ease), chunkIndex);
     this.#arrivedBytes += body.size;
     await this.#remember(() =>
       this.#records.saveChunks([{ fileId: this.fileId, chunkIndex, offset, size: body.size, status: 'uploaded' }]),

@@ -32,6 +32,8 @@ enum Phase {
     Open,
     /// Its parts are being joined.
     Completing,
+    /// It is being dropped: there is no way back but a failure of the disk.
+    Dropping,
     /// It was joined or dropped.
     Gone,
 }
@@ -60,21 +62,29 @@ impl Session {
         match *phase {
             Phase::Open => Ok(Writing(phase)),
             Phase::Completing => Err(completing(operation)),
-            Phase::Gone => Err(StoreError::NoSuchUpload),
+            Phase::Dropping | Phase::Gone => Err(StoreError::NoSuchUpload),
         }
     }
 
-    /// The right to join or drop it. Writers in mid-body find it taken with
-    /// their next bytes.
-    pub(super) fn close(&self, operation: &'static str) -> Result<Closing<'_>, StoreError> {
+    /// The right to join it. Writers in mid-body find it taken with their next bytes.
+    pub(super) fn begin_join(&self, operation: &'static str) -> Result<Closing<'_>, StoreError> {
+        self.close(Phase::Completing, operation)
+    }
+
+    /// The right to drop it, likewise.
+    pub(super) fn begin_drop(&self, operation: &'static str) -> Result<Closing<'_>, StoreError> {
+        self.close(Phase::Dropping, operation)
+    }
+
+    fn close(&self, next: Phase, operation: &'static str) -> Result<Closing<'_>, StoreError> {
         let mut phase = self.set();
         match *phase {
             Phase::Open => {
-                *phase = Phase::Completing;
+                *phase = next;
                 Ok(Closing { session: self, to: Phase::Open })
             }
             Phase::Completing => Err(completing(operation)),
-            Phase::Gone => Err(StoreError::NoSuchUpload),
+            Phase::Dropping | Phase::Gone => Err(StoreError::NoSuchUpload),
         }
     }
 
@@ -200,12 +210,12 @@ mod tests {
     #[test]
     fn nobody_writes_while_it_is_closed_and_a_failed_close_opens_again() {
         let session = session();
-        let closing = session.close("CompleteMultipartUpload").expect("open");
+        let closing = session.begin_join("CompleteMultipartUpload").expect("open");
         assert!(session.write("UploadPart").is_err_and(|e| e.is_transient()));
-        assert!(session.close("AbortMultipartUpload").is_err());
+        assert!(session.begin_drop("AbortMultipartUpload").is_err());
         drop(closing);
         assert!(session.write("UploadPart").is_ok());
-        session.close("AbortMultipartUpload").expect("open").gone();
+        session.begin_drop("AbortMultipartUpload").expect("open").gone();
         assert!(matches!(session.write("UploadPart").map(drop), Err(StoreError::NoSuchUpload)));
     }
 }

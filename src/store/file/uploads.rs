@@ -113,7 +113,7 @@ impl Inner {
     pub(super) fn complete(&self, target: &Owned, given: &[Part]) -> Result<StoredObject, StoreError> {
         const OPERATION: &str = "CompleteMultipartUpload";
         let session = self.session(target, OPERATION)?;
-        let closing = session.close(OPERATION)?;
+        let closing = session.begin_join(OPERATION)?;
         let stored = self.list_parts(&session, OPERATION)?;
         parts::verify(given, &stored)?;
         let in_place = session.header.in_place();
@@ -147,7 +147,7 @@ impl Inner {
     pub(super) fn abort(&self, target: &Owned) -> Result<(), StoreError> {
         const OPERATION: &str = "AbortMultipartUpload";
         let dropped = self.session(target, OPERATION).and_then(|session| {
-            let closing = session.close(OPERATION)?;
+            let closing = session.begin_drop(OPERATION)?;
             let dropped = self.discard(&session.name).and_then(|()| self.uploads.sync());
             dropped.map_err(on(OPERATION, "the upload's folder"))?;
             closing.gone();

@@ -77,7 +77,8 @@ impl Answer {
         };
         let request_id = said.request_id.or_else(|| self.header("x-oss-request-id").map(ToOwned::to_owned));
         let ec = said.ec.or_else(|| self.header("x-oss-ec").map(ToOwned::to_owned));
-        let fault = Fault { operation, code, message: said.message, status: Some(status), request_id, ec };
+        let (message, request_id, ec) = (said.message, request_id.map(Into::into), ec.map(Into::into));
+        let fault = Fault { operation, address: None, code, message, status: Some(status), request_id, ec };
         let repeat = is_repeatable(status, &fault.code);
         let error = match fault.code.as_str() {
             "NoSuchUpload" => StoreError::NoSuchUpload,

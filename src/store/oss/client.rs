@@ -20,6 +20,7 @@ use crate::store::oss::SignatureVersion;
 use crate::store::oss::answer::{self, Answer, Failure};
 use crate::store::oss::endpoint::Endpoint;
 use crate::store::oss::request::{Call, chain, late, unreachable_store};
+use crate::store::oss::setup::Credentials;
 use crate::store::oss::sign::{self, Query, Request, Signer};
 use crate::store::retry::{Backoff, Budget};
 use crate::store::{Body, StoreConfig, StoreError};
@@ -35,21 +36,13 @@ const SKEW_MIN: Duration = Duration::from_secs(30);
 /// connection whose peer takes nothing.
 const TCP_GRACE: Duration = Duration::from_secs(10);
 
-/// Who we are to OSS.
-pub struct Credentials {
-    /// The access key's id.
-    pub access_key_id: String,
-    /// The access key's secret.
-    pub access_key_secret: Secret,
-    /// The STS token that came with the two.
-    pub security_token: Option<Secret>,
-}
-
 /// The client of one bucket.
 pub struct Client {
     http: reqwest::Client,
     clock: Arc<dyn Clock>,
     endpoint: Endpoint,
+    /// `host:port` of the endpoint, for errors.
+    address: Arc<str>,
     region: String,
     version: SignatureVersion,
     credentials: Credentials,
@@ -94,6 +87,7 @@ impl Client {
         Ok(Self {
             http: http.build().map_err(|e| format!("no HTTP client for the store: {}", chain(&e)))?,
             clock,
+            address: endpoint.address().into(),
             endpoint,
             region,
             version: config.oss.signature,
@@ -109,6 +103,11 @@ impl Client {
     /// The bucket's name.
     pub fn bucket(&self) -> &str {
         &self.endpoint.bucket
+    }
+
+    /// `host:port` of the endpoint, for errors.
+    pub const fn address(&self) -> &Arc<str> {
+        &self.address
     }
 
     /// How long answers' bodies may pause.
@@ -167,6 +166,10 @@ impl Client {
     /// A call with a streamed body of exactly `bytes` bytes: sent once, for
     /// the body cannot be had again.
     pub async fn stream(&self, call: &Call<'_>, bytes: u64, body: Body) -> Result<Answer, StoreError> {
+        self.stream_once(call, bytes, body).await.map_err(|error| error.at(&self.address))
+    }
+
+    async fn stream_once(&self, call: &Call<'_>, bytes: u64, body: Body) -> Result<Answer, StoreError> {
         if bytes == 0 {
             // An empty body is polled by nobody, yet may be found wrong.
             ends_at_once(body).await.map_err(|BodyBroken| StoreError::Body)?;
@@ -224,8 +227,9 @@ impl Client {
     ) -> Result<(), StoreError> {
         *done += 1;
         let pause = backoff.pause_after(*done, self.clock.random()).filter(|_| failure.repeat);
-        let Some(pause) = pause.filter(|_| self.budget.take()) else { return Err(*failure.error) };
-        tracing::debug!(operation = call.operation, error = %failure.error, attempt = *done, "asking the store again");
+        let error = failure.error.at(&self.address);
+        let Some(pause) = pause.filter(|_| self.budget.take()) else { return Err(error) };
+        tracing::debug!(operation = call.operation, %error, attempt = *done, "asking the store again");
         sleep(pause).await;
         Ok(())
     }

@@ -23,6 +23,15 @@ pub enum Style {
     Cname,
 }
 
+/// Why a text and a bucket's name make no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoEndpoint {
+    /// The text is at fault.
+    Text(String),
+    /// The bucket's name is.
+    Bucket(String),
+}
+
 /// A place that answers for one bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -43,22 +52,19 @@ impl Endpoint {
     /// Understands `text`. `bucket` may be left out where the text is the
     /// bucket's domain. `cname` says that a host outside of the public
     /// service is bound to the bucket.
-    pub fn parse(text: &str, bucket: Option<&str>, path_style: bool, cname: bool) -> Result<Self, String> {
-        let written = Written::parse(text)?;
+    pub fn parse(text: &str, bucket: Option<&str>, path_style: bool, cname: bool) -> Result<Self, NoEndpoint> {
+        let written = Written::parse(text).map_err(NoEndpoint::Text)?;
         let host = completed(&written);
-        let service = host.strip_suffix(SERVICE).and_then(|rest| rest.strip_suffix('.'));
-        let place = match service {
-            Some(labels) => Place::of_service(labels),
-            None => Place { pasted_bucket: None, host_labels: None, region: None },
-        };
-        let bucket = agreed_bucket(bucket, place.pasted_bucket.as_deref())?;
+        let place = Place::of(&host);
+        let bucket = agreed_bucket(bucket, place.pasted_bucket.as_deref()).map_err(NoEndpoint::Bucket)?;
         if !written.path.is_empty() && written.path != bucket {
-            return Err(format!("the endpoint {text:?} has a path: leave it out"));
+            return Err(NoEndpoint::Text(format!("the endpoint {text:?} has a path: leave it out")));
         }
-        let style = match (service.is_some() || !cname, path_style || has_no_subdomains(&host)) {
+        let style = match (place.host_labels.is_some() || !cname, path_style || has_no_subdomains(&host)) {
             (false, false) => Style::Cname,
             (false, true) => {
-                return Err(format!("the endpoint {text:?} cannot be both cname and path style"));
+                let advice = format!("the endpoint {text:?} cannot be both cname and path style");
+                return Err(NoEndpoint::Text(advice));
             }
             (true, true) => Style::Path,
             (true, false) => Style::VirtualHost,
@@ -85,15 +91,30 @@ impl Endpoint {
         }
         url
     }
+
+    /// Host and port, for the log.
+    pub fn address(&self) -> String {
+        let host = match self.style {
+            Style::VirtualHost => format!("{}.{}", self.bucket, self.authority),
+            Style::Path | Style::Cname => self.authority.clone(),
+        };
+        match split_port(&host) {
+            Some((_, None)) if self.scheme == "https" => format!("{host}:443"),
+            Some((_, None)) => format!("{host}:80"),
+            Some((_, Some(_))) | None => host,
+        }
+    }
 }
 
-/// The region that V4 signs for: the one configured, else the endpoint's.
-pub fn region(configured: Option<&str>, endpoint: &Endpoint) -> Option<String> {
-    let configured = configured.map(str::trim).filter(|region| !region.is_empty());
-    // People copy `oss-cn-hangzhou` from the console; the signature wants it bare.
-    configured
-        .map(|region| region.strip_prefix("oss-").unwrap_or(region).to_ascii_lowercase())
-        .or_else(|| endpoint.region.clone())
+/// The region that an endpoint says, where it says one.
+pub fn region_in(text: &str) -> Option<String> {
+    Place::of(&completed(&Written::parse(text).ok()?)).region
+}
+
+/// People copy `oss-cn-hangzhou` from the console; the signature wants it bare.
+pub fn bare_region(region: &str) -> String {
+    let region = region.trim().to_ascii_lowercase();
+    region.strip_prefix("oss-").map_or(region.clone(), ToOwned::to_owned)
 }
 
 /// The text, taken apart.
@@ -161,6 +182,14 @@ struct Place {
 }
 
 impl Place {
+    /// Of a whole host; one that is not the service's says nothing.
+    fn of(host: &str) -> Self {
+        match host.strip_suffix(SERVICE).and_then(|rest| rest.strip_suffix('.')) {
+            Some(labels) => Self::of_service(labels),
+            None => Self { pasted_bucket: None, host_labels: None, region: None },
+        }
+    }
+
     /// `labels` is the host without `.aliyuncs.com`: `oss-cn-beijing`,
     /// `bucket.oss-cn-beijing-internal`, `cn-beijing.oss`, `oss-accelerate`, …
     fn of_service(labels: &str) -> Self {
@@ -188,9 +217,9 @@ fn has_no_subdomains(host: &str) -> bool {
 fn agreed_bucket(configured: Option<&str>, pasted: Option<&str>) -> Result<String, String> {
     let configured = configured.map(str::trim).filter(|name| !name.is_empty());
     let bucket = match (configured, pasted) {
-        (None, None) => return Err("store.oss.bucket is not set".to_owned()),
+        (None, None) => return Err("must be set: the endpoint does not say it".to_owned()),
         (Some(configured), Some(pasted)) if configured != pasted => {
-            return Err(format!("store.oss.bucket is {configured:?}, but the endpoint is the domain of {pasted:?}"));
+            return Err(format!("{configured:?} is not the bucket whose domain the endpoint is: that is {pasted:?}"));
         }
         (Some(name), _) | (None, Some(name)) => name,
     };
@@ -202,7 +231,7 @@ fn agreed_bucket(configured: Option<&str>, pasted: Option<&str>) -> Result<Strin
     if valid {
         Ok(bucket.to_owned())
     } else {
-        Err(format!("store.oss.bucket = {bucket:?} is not a bucket's name: 3 to 63 of a-z, 0-9 and -, not at the ends"))
+        Err(format!("{bucket:?} is not a bucket's name: 3 to 63 of a-z, 0-9 and -, the - not at the ends"))
     }
 }
 
@@ -247,6 +276,19 @@ mod tests {
             let endpoint = parse(text);
             assert_eq!(endpoint.url(Some("k"), &[]), url, "{text}");
             assert_eq!(endpoint.region.as_deref(), region, "{text}");
+            assert_eq!(region_in(text).as_deref(), region, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_its_port() {
+        for (text, address) in [
+            ("oss-cn-beijing", "bkt.oss-cn-beijing.aliyuncs.com:443"),
+            ("http://oss-cn-beijing", "bkt.oss-cn-beijing.aliyuncs.com:80"),
+            ("127.0.0.1:9000", "127.0.0.1:9000"),
+            ("https://[::1]", "[::1]:443"),
+        ] {
+            assert_eq!(parse(text).address(), address);
         }
     }
 
@@ -261,20 +303,15 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_what_is_configured_or_what_the_host_says() {
-        assert_eq!(region(None, &parse("oss-cn-beijing")).as_deref(), Some("cn-beijing"));
-        assert_eq!(region(Some("oss-cn-hangzhou"), &parse("oss-accelerate")).as_deref(), Some("cn-hangzhou"));
-        assert_eq!(region(Some(" "), &parse("localhost:1")), None);
-    }
-
-    #[test]
     fn the_bucket_is_named_once_or_alike() {
         let pasted =
             Endpoint::parse("media-1.oss-cn-beijing.aliyuncs.com", None, false, false).expect("a bucket's domain");
         assert_eq!(pasted.bucket, "media-1");
         let other = Endpoint::parse("media-1.oss-cn-beijing.aliyuncs.com", Some("bkt"), false, false);
-        assert!(other.is_err_and(|e| e.contains("media-1") && e.contains("bkt")));
-        assert!(Endpoint::parse("oss-cn-beijing", None, false, false).is_err_and(|e| e.contains("store.oss.bucket")));
+        let both = |e: &NoEndpoint| matches!(e, NoEndpoint::Bucket(e) if e.contains("media-1") && e.contains("bkt"));
+        assert!(other.is_err_and(|e| both(&e)));
+        let none = Endpoint::parse("oss-cn-beijing", None, false, false);
+        assert!(none.is_err_and(|e| matches!(e, NoEndpoint::Bucket(_))));
         for bucket in ["Media", "a", "-ab", "ab-", "a.b.c", "a/b"] {
             assert!(Endpoint::parse("oss-cn-beijing", Some(bucket), false, false).is_err(), "{bucket}");
         }
@@ -294,7 +331,7 @@ mod tests {
             assert!(Endpoint::parse(text, Some("bkt"), false, false).is_err(), "{text:?}");
         }
         let refused = Endpoint::parse("https://ak:hush@oss-cn-beijing.aliyuncs.com", Some("bkt"), false, false);
-        assert!(refused.is_err_and(|e| !e.contains("hush")));
+        assert!(refused.is_err_and(|e| !format!("{e:?}").contains("hush")));
     }
 
     #[test]

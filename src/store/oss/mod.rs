@@ -1,6 +1,7 @@
 //! Aliyun OSS.
 //!
-//! `sign`, `endpoint`, `xml`, `request`, `answer` and `remedy` decide and are pure;
+//! `setup`, `sign`, `endpoint`, `xml`, `request`, `answer` and `remedy` decide and are
+//! pure;
 //! `client` sends, `store` says each call of the trait in OSS's words.
 
 pub mod answer;
@@ -8,6 +9,7 @@ pub mod client;
 pub mod endpoint;
 pub mod remedy;
 pub mod request;
+pub mod setup;
 pub mod sign;
 pub mod store;
 pub mod xml;

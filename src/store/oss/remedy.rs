@@ -1,4 +1,7 @@
-//! What to do about OSS's refusals, by its own codes.
+//! What to do about OSS's refusals, by its own codes and by ours.
+
+/// The code of an answer that OSS would not give.
+pub const NOT_OSS: &str = "UnreadableAnswer";
 
 /// What to change so that OSS does not refuse so again, where its code tells.
 pub fn remedy(code: &str) -> Option<&'static str> {
@@ -13,6 +16,9 @@ pub fn remedy(code: &str) -> Option<&'static str> {
         "AccessDenied" => "check the key's permissions on the bucket, and that store.oss.endpoint is the bucket's own",
         "SecondLevelDomainForbidden" => "set store.oss.path_style = false: OSS itself has buckets as subdomains",
         "RequestTimeTooSkewed" => "set this machine's clock",
+        // Whoever answered gave a status and no code of OSS's.
+        NOT_OSS => "this does not answer like OSS: check store.oss.endpoint",
+        code if code.starts_with("Http") => "this does not answer like OSS: check store.oss.endpoint",
         _ => return None,
     })
 }
@@ -25,6 +31,7 @@ mod tests {
     fn a_remedy_names_the_key_to_change() {
         assert!(remedy("SignatureDoesNotMatch").is_some_and(|text| text.contains("store.oss.access_key_secret")));
         assert!(remedy("NoSuchBucket").is_some_and(|text| text.contains("store.oss.bucket")));
+        assert!(remedy("Http404").is_some_and(|text| text.contains("store.oss.endpoint")));
         assert_eq!(remedy("SlowDown"), None);
     }
 }

@@ -77,7 +77,11 @@ pub fn unreachable_store(call: &Call<'_>, error: reqwest::Error) -> StoreError {
         (true, false) => "ConnectFailed",
         (false, _) => "ConnectionReset",
     };
-    call.unavailable(code, chain(&error.without_url()))
+    let text = chain(&error.without_url());
+    // What TLS says of an answer in plain HTTP.
+    let hint =
+        if text.contains("InvalidContentType") { "; does the endpoint speak http rather than https?" } else { "" };
+    call.unavailable(code, format!("{text}{hint}"))
 }
 
 /// An error and its causes in one line.

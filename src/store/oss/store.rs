@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{TryStreamExt as _, stream};
 use http::Method;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use tokio::time::timeout;
@@ -14,17 +14,18 @@ use tokio::time::timeout;
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, SessionId};
 use crate::store::oss::answer::{Answer, object};
-use crate::store::oss::client::{Client, Credentials};
-use crate::store::oss::endpoint::{self, Endpoint};
+use crate::store::oss::client::Client;
+use crate::store::oss::endpoint::Endpoint;
+use crate::store::oss::remedy::NOT_OSS;
 use crate::store::oss::request::{Call, unreachable_store};
+use crate::store::oss::setup::Setup;
 use crate::store::oss::sign::Query;
-use crate::store::oss::{OssConfig, SignatureVersion, xml};
+use crate::store::oss::xml;
 use crate::store::parts::gapless;
 use crate::store::{
     Begin, Body, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
     StoredObject, StoredPart, Target,
 };
-use crate::units::Secret;
 
 /// OSS's bounds of a multipart upload.
 pub const PART_BOUNDS: PartBounds =
@@ -44,34 +45,18 @@ pub struct OssStore {
 
 impl OssStore {
     /// Connects to nothing yet. `env` is asked for what the configuration
-    /// leaves open. The error names the key that is missing or wrong.
+    /// leaves open. The error names every key that is missing or wrong.
     pub fn new(
         config: &StoreConfig,
         clock: Arc<dyn Clock>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        let oss = &config.oss;
-        let given = oss.endpoint.as_deref().filter(|text| !text.trim().is_empty());
-        let given = given.ok_or("store.oss.endpoint is not set (for example oss-cn-hangzhou.aliyuncs.com)")?;
-        let endpoint = Endpoint::parse(given, oss.bucket.as_deref(), oss.path_style, oss.cname)
-            .map_err(|e| named("store.oss.endpoint", e))?;
-        let public = match oss.public_endpoint.as_deref().filter(|text| !text.trim().is_empty()) {
-            None => endpoint.clone(),
-            Some(text) => Endpoint::parse(text, Some(&endpoint.bucket), oss.path_style && !oss.cname, oss.cname)
-                .map_err(|e| named("store.oss.public_endpoint", e))?,
-        };
-        let region = endpoint::region(oss.region.as_deref(), &endpoint).or_else(|| public.region.clone());
-        let region = match (region, oss.signature) {
-            (Some(region), _) => region,
-            (None, SignatureVersion::V1) => String::new(),
-            (None, SignatureVersion::V4) => {
-                return Err(format!(
-                    "store.oss.region is not set, and the endpoint {given:?} does not say it: \
-                     set it (for example cn-hangzhou), V4 signatures need it"
-                ));
-            }
-        };
-        let client = Client::new(config, clock, endpoint, region, credentials(oss, env)?)?;
+        let setup = Setup::of(&config.oss, env).map_err(|mistakes| {
+            let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            told.join("; ")
+        })?;
+        let Setup { endpoint, public, region, credentials } = setup;
+        let client = Client::new(config, clock, endpoint, region, credentials)?;
         Ok(Self { client, public })
     }
 
@@ -100,35 +85,6 @@ impl OssStore {
         let answer = self.client.call(&call).await?;
         xml::uploads(&answer.text()).map_err(|e| unreadable(&call, &e))
     }
-}
-
-/// Configured credentials, else those of the environment. A token belongs to
-/// its key: one of the environment is not mixed with a configured key.
-/// With the key it is about in front, unless it says so itself.
-fn named(key: &str, problem: String) -> String {
-    if problem.starts_with("store.oss.") { problem } else { format!("{key}: {problem}") }
-}
-
-fn credentials(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, String> {
-    let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let is_set = |text: &&String| !text.trim().is_empty();
-    let id = oss.access_key_id.as_ref().filter(is_set).map(|id| id.trim().to_owned());
-    let secret = oss.access_key_secret.clone().filter(|secret| !secret.expose().trim().is_empty());
-    let token = oss.security_token.clone().filter(|token| !token.expose().trim().is_empty());
-    let token = match (&id, token) {
-        (None, None) => env("OSS_SESSION_TOKEN").map(Secret::new),
-        (_, token) => token,
-    };
-    let missing = |key: &str, name: &str| format!("store.oss.{key} is not set, nor is {name} in the environment");
-    Ok(Credentials {
-        access_key_id: id
-            .or_else(|| env("OSS_ACCESS_KEY_ID"))
-            .ok_or_else(|| missing("access_key_id", "OSS_ACCESS_KEY_ID"))?,
-        access_key_secret: secret
-            .or_else(|| env("OSS_ACCESS_KEY_SECRET").map(Secret::new))
-            .ok_or_else(|| missing("access_key_secret", "OSS_ACCESS_KEY_SECRET"))?,
-        security_token: token,
-    })
 }
 
 #[async_trait]
@@ -276,7 +232,7 @@ impl Store for OssStore {
                 range.end - range.start
             }
         };
-        let stream = read_through(call.operation, response, bytes, self.client.idle_timeout());
+        let stream = read_through(call.operation, response, bytes, &self.client);
         Ok(Reading { object, stream })
     }
 
@@ -305,7 +261,10 @@ impl Store for OssStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         let call = Call::new("ListMultipartUploads", Method::GET, None).query("uploads", "").query("max-uploads", "1");
-        self.client.call_once(&call).await.map(|_| ())
+        let answer = self.client.call_once(&call).await?;
+        // A web server that is no OSS may answer 200 to anything.
+        let read = xml::uploads(&answer.text());
+        read.map(|_| ()).map_err(|e| StoreError::Refused(call.fault(NOT_OSS, e.to_string())).at(self.client.address()))
     }
 }
 
@@ -319,14 +278,10 @@ fn unreadable(call: &Call<'_>, error: &xml::Unreadable) -> StoreError {
 
 /// An answer's body as it comes: exactly `bytes` bytes, none of them late.
 /// The deadline runs only while the reader waits for the store.
-fn read_through(
-    operation: &'static str,
-    response: reqwest::Response,
-    bytes: u64,
-    idle_timeout: Duration,
-) -> ObjectStream {
+fn read_through(operation: &'static str, response: reqwest::Response, bytes: u64, client: &Client) -> ObjectStream {
     let call = Call::new(operation, Method::GET, None);
-    Box::pin(stream::unfold(Some((call, response, bytes)), move |state| async move {
+    let (idle_timeout, address) = (client.idle_timeout(), Arc::clone(client.address()));
+    let bytes_in_order = stream::unfold(Some((call, response, bytes)), move |state| async move {
         let (call, mut response, left) = state?;
         let read: Result<Option<Bytes>, StoreError> = match timeout(idle_timeout, response.chunk()).await {
             Err(_) => Err(call.unavailable("IdleTimeout", "the object stopped in the middle")),
@@ -342,7 +297,8 @@ fn read_through(
             Ok(_) => Some((Err(call.unavailable("UnreadableAnswer", "another length than announced")), None)),
             Err(error) => Some((Err(error), None)),
         }
-    }))
+    });
+    Box::pin(bytes_in_order.map_err(move |error: StoreError| error.at(&address)))
 }
 
 #[cfg(test)]

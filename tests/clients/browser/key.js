@@ -8,20 +8,24 @@ await run(async ({ page, url, folder }) => {
   const key = process.argv[3];
   const file = await randomFile(folder, 'guarded.bin', 20_000_000);
   await page.goto(url);
-  await page.setInputFiles('#files', file.path);
   await page.waitForSelector('#key-form:not([hidden])');
-  check('refused for want of a key, the page asks for one', true);
-  check('and says what the server said', (await page.textContent('.row .problem')).includes('unauthorized'));
+  check('where a key is needed, the page asks for one before a file is chosen', await page.isHidden('#key-problem'));
+  await page.setInputFiles('#files', file.path);
+  await page.waitForSelector('.row[data-state=failed]');
+  const shown = await page.textContent('.row .problem');
+  check('without one the row says where to put it', shown.includes('A key is needed') && shown.includes('above'), shown);
+  check('in words for people', shown.includes('unauthorized') && !shown.includes('Bearer'), shown);
 
   await page.fill('#key', 'ck_wrong');
   await page.click('#key-form button');
-  await page.waitForSelector('#key-form:not([hidden])');
-  check('a wrong one is refused, and asked for again', true);
+  await page.waitForSelector('#key-problem:not([hidden])');
+  check('a wrong one is refused under its field', (await page.textContent('#key-problem')) === 'This key is not known.');
+  check('and stays in it, and nowhere else', (await page.inputValue('#key')) === 'ck_wrong' && (await page.evaluate(() => sessionStorage.length)) === 0);
 
   await page.fill('#key', key);
   await page.click('#key-form button');
   await page.waitForSelector('.row[data-state=completed]');
-  check('with the right one the upload goes on by itself', true);
+  check('with the right one the upload goes on by itself', await page.isHidden('#key-form'));
   const kept = await page.evaluate(() => [sessionStorage.getItem('chunkgate.key'), localStorage.length, document.cookie]);
   check('the key is kept in this tab and nowhere else', kept[0] === key && kept[1] === 0 && kept[2] === '', kept);
 
@@ -29,4 +33,10 @@ await run(async ({ page, url, folder }) => {
   const bytes = await readFile(await download.path());
   check('the download carries the key, and has the bytes', sha256(bytes) === file.sha256);
   check('under its name', download.suggestedFilename() === 'guarded.bin', download.suggestedFilename());
+
+  // A key that was withdrawn while the tab was open.
+  await page.evaluate(() => sessionStorage.setItem('chunkgate.key', 'ck_withdrawn'));
+  await page.reload();
+  await page.waitForSelector('#key-problem:not([hidden])');
+  check('one that is no longer known is asked for anew', (await page.evaluate(() => sessionStorage.length)) === 0);
 });

@@ -32,6 +32,8 @@ await run(async ({ page, context, url, folder }) => {
   });
   const busy = await randomFile(folder, 'busy.bin', 30 * MB);
   await page.setInputFiles('#files', busy.path);
+  await page.waitForSelector('.status:has-text("s: The gateway is busy")');
+  check('meanwhile the page says what it waits for', true);
   await page.waitForSelector(state('busy.bin', 'completed'));
   const waits = [...sentAt.values()].filter((times) => times.length > 1).map(([a, b]) => b - a);
   check('two chunks were sent again', waits.length === 2, [...sentAt]);
@@ -61,8 +63,8 @@ await run(async ({ page, context, url, folder }) => {
   await page.waitForSelector(state('large.bin', 'failed'));
   const shown = await page.textContent(`${state('large.bin', 'failed')} .problem`);
   check(
-    'a refusal is shown in the words of the server, with its code',
-    ['A title', 'At most 1000 bytes are allowed.', 'file_too_large'].every((text) => shown.includes(text)),
+    'a refusal is shown in words, with what the server says and its code',
+    ['The file is too large', 'At most 1000 bytes are allowed.', 'file_too_large'].every((text) => shown.includes(text)),
     shown,
   );
   check('and is announced', (await page.textContent('#live')).includes('large.bin'));
@@ -84,4 +86,17 @@ await run(async ({ page, context, url, folder }) => {
   await page.reload();
   await page.waitForTimeout(500);
   check('and is not listed as unfinished', (await page.locator('#unfinished .row').count()) === 0);
+
+  // In Chinese.
+  const chinese = await context.browser().newContext({ locale: 'zh-CN' });
+  const other = await chinese.newPage();
+  await other.goto(url);
+  await other.route('**/uploads', (route) => route.fulfill(problem(429, 'too_many_uploads', 'English.', { 'Retry-After': '5' })));
+  await other.setInputFiles('#files', large.path);
+  await other.waitForSelector('.status:has-text("秒后重试：未完成的上传过多")');
+  check('why it waits is said in the language of the page', true);
+  await other.unroute('**/uploads');
+  await other.route('**/uploads', (route) => route.fulfill(problem(507, 'storage_full', 'English.')));
+  await other.waitForSelector('.problem strong:has-text("服务器空间不足")');
+  check('and so is why it stopped', (await other.textContent('.problem p')) === 'English.');
 });

@@ -1,10 +1,14 @@
 //! The merge: raced, repeated, orphaned, lied to.
 
+use std::path::Path;
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
 use super::stand::{Database, Stand, announced, eventually, has_received, is_retryable, is_whole};
 use crate::harness::{Answer, Gateway, KIB, MIB, On, content, sha256};
+use crate::machine::Failing;
 use crate::oss_proxy::{Fault, Gate, Operation};
 
 async fn complete(gateway: &Gateway, file_id: &str) -> Answer {
@@ -30,7 +34,7 @@ async fn fault_08_complete_races_the_last_chunk() {
             gateway.put(&file_id, 0, &bytes[..CHUNK]).await;
             // Each round the one starts a little later than in the round before.
             let asking = async {
-                tokio::time::sleep(std::time::Duration::from_micros(round * 250)).await;
+                tokio::time::sleep(Duration::from_micros(round * 250)).await;
                 complete(&gateway, &file_id).await
             };
             let (put, asked) = tokio::join!(gateway.put(&file_id, 1, &bytes[CHUNK..]), asking);
@@ -210,6 +214,41 @@ async fn fault_13_a_crash_while_completing() {
         assert_eq!(stand.emulator.calls("objects").await, 2);
         assert_eq!(stand.emulator.calls("openParts").await, 0, "nothing is left");
     }
+}
+
+/// In the local folder the merge is a rename: the gateway dies in it, before
+/// and after the kernel did it.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_13_a_crash_while_completing_in_the_local_folder() {
+    for (when, is_done) in [("delay_enter", false), ("delay_exit", true)] {
+        let mut gateway = Gateway::start(On::FileAndSqlite).await;
+        let bytes = content(2 * MIB, 5);
+        gateway.create("a", bytes.len(), MIB).await;
+        gateway.put("a", 0, &bytes[..MIB]).await;
+        let slow = Failing::inject(gateway.pid(), "renameat,renameat2", &format!("{when}=5s"), None);
+        let put = tokio::spawn(gateway.request(Method::PUT, "/chunks/a/1").body(bytes[MIB..].to_vec()).send());
+        gateway.until("a", "completing").await;
+        let objects = gateway.folder.path().join("data/objects/uploads");
+        if is_done {
+            eventually("the object has its name", async || files(&objects) == 1).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(files(&objects), 0);
+        }
+        gateway.crash();
+        drop(slow);
+        assert!(put.await.expect("a task").is_err(), "not acknowledged");
+        gateway.boot().await;
+        is_whole(&gateway, "a", &bytes).await;
+        assert_eq!(files(&objects), 1, "one object");
+        assert_eq!(files(&gateway.folder.path().join("data/objects/.chunkgate/uploads")), 0, "no part is left");
+    }
+}
+
+/// How many files there are below a folder.
+fn files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use reqwest::{Body, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Gateway, KIB};
+use crate::hooks::Hook;
 
 /// The methods that a path may have in the document.
 pub(super) const METHODS: [&str; 6] = ["get", "head", "put", "post", "delete", "patch"];
@@ -130,6 +131,26 @@ impl Contract {
         let validator = options.build(&schema).expect("a schema");
         let errors: Vec<String> = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
         assert!(errors.is_empty(), "{shown}: {errors:#?}\n{value:#}");
+    }
+
+    /// The events that the document describes.
+    pub(super) fn events(&self) -> BTreeSet<&str> {
+        self.document["webhooks"].as_object().expect("webhooks").keys().map(String::as_str).collect()
+    }
+
+    /// Holds an event that arrived against the document, and says which it is.
+    pub(super) fn hold_event(&self, hook: &Hook) -> String {
+        let event = hook.json["type"].as_str().expect("a type");
+        let described = &self.document["webhooks"][event]["post"];
+        assert!(described.is_object(), "{event} is not described");
+        for parameter in described["parameters"].as_array().expect("headers") {
+            let header = self.resolve(parameter);
+            let name = header["name"].as_str().expect("a name");
+            self.validate(&format!("{event}: {name}"), &header["schema"], &json!(hook.headers[name].to_str().ok()));
+        }
+        assert_eq!(hook.headers[CONTENT_TYPE], "application/json");
+        self.validate(event, &described["requestBody"]["content"]["application/json"]["schema"], &hook.json);
+        event.to_owned()
     }
 
     /// What a refusal looks like that the document describes for no operation.

@@ -12,7 +12,9 @@ use script::{Act, Script};
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::{Crc64, PartNumber};
+use crate::store::oss::{OssConfig, SignatureVersion};
 use crate::store::{BodyBroken, StoreKind, body_of};
+use crate::units::Secret;
 
 const SHORT: Duration = Duration::from_millis(250);
 const LONG: Duration = Duration::from_secs(20);

@@ -1,0 +1,73 @@
+//! The store that is configured: opened, and asked whether it takes us.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::error;
+
+use super::{AppError, misconfigured};
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::store::file::FileStore;
+use crate::store::oss::{self, OssStore};
+use crate::store::{Store, StoreError, StoreKind};
+
+/// How long the store may take to answer when we start.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Opens it, and speaks to nobody yet.
+pub(super) fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<dyn Store>, AppError> {
+    match config.store.kind {
+        StoreKind::File => {
+            let folder = config.file_store_dir();
+            let failed = |error| AppError::Failed(format!("store.file.dir = {}: {error}", folder.display()));
+            Ok(Arc::new(FileStore::open(&folder, clock).map_err(failed)?))
+        }
+        StoreKind::Oss => {
+            let environment = Environment::of_process();
+            let store = OssStore::new(&config.store, clock, &|name| environment.get(name));
+            Ok(Arc::new(store.map_err(misconfigured)?))
+        }
+    }
+}
+
+/// A store that refuses us will go on doing so: that ends the start. One that
+/// is away may come back: clients get 503 until then.
+pub(super) async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
+    let (place, key) = match config.store.kind {
+        StoreKind::File => (config.file_store_dir().display().to_string(), "store.file.dir"),
+        StoreKind::Oss => {
+            let endpoint = config.store.oss.endpoint.as_deref().unwrap_or("its endpoint");
+            (format!("bucket {} at {endpoint}", store.bucket()), "store.oss.endpoint")
+        }
+    };
+    match tokio::time::timeout(CHECK_TIMEOUT, store.check()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(problem @ (StoreError::Unavailable(_) | StoreError::Full))) => {
+            let advice = remedy(&problem).map_or_else(|| format!("check {key}"), ToOwned::to_owned);
+            error!(store = %place, %problem, "the store cannot be used right now; uploads get 503 until it can; {advice}");
+            Ok(())
+        }
+        Ok(Err(problem)) => {
+            let advice = remedy(&problem).map_or(String::new(), |remedy| format!("; {remedy}"));
+            Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}{advice}")))
+        }
+        Err(_) => {
+            let seconds = CHECK_TIMEOUT.as_secs();
+            error!(store = %place, "the store did not answer within {seconds} s; uploads get 503 until it does; check {key}");
+            Ok(())
+        }
+    }
+}
+
+/// What to do about it, where the store's code tells.
+fn remedy(problem: &StoreError) -> Option<&'static str> {
+    match problem {
+        StoreError::Refused(fault) | StoreError::Unavailable(fault) => oss::remedy(&fault.code),
+        StoreError::Body
+        | StoreError::NoSuchUpload
+        | StoreError::NoSuchObject
+        | StoreError::PartsDiffer(_)
+        | StoreError::Full => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! From what is configured to what the store needs, or to all that is wrong
+//! with it. Pure.
+
+use std::fmt;
+
+use crate::store::oss::endpoint::{self, Endpoint, NoEndpoint};
+use crate::store::oss::{OssConfig, SignatureVersion};
+use crate::units::Secret;
+
+/// One mistake in `store.oss`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key to change.
+    pub key: &'static str,
+    /// Why, and into what. Never repeats a secret.
+    pub advice: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.advice)
+    }
+}
+
+/// Who we are to OSS.
+pub struct Credentials {
+    /// The access key's id.
+    pub access_key_id: String,
+    /// The access key's secret.
+    pub access_key_secret: Secret,
+    /// The STS token that came with the two.
+    pub security_token: Option<Secret>,
+}
+
+/// What the store is made of.
+pub struct Setup {
+    /// Where our own calls go.
+    pub endpoint: Endpoint,
+    /// Where URLs point that are given out.
+    pub public: Endpoint,
+    /// The region that V4 signs for; empty with V1, which names none.
+    pub region: String,
+    /// Who we are.
+    pub credentials: Credentials,
+}
+
+impl Setup {
+    /// `env` is asked for what the configuration leaves open.
+    pub fn of(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut keep = |mistake: Mistake| mistakes.push(mistake);
+        let endpoint = own_endpoint(oss).map_err(&mut keep).ok();
+        let public = public_endpoint(oss, endpoint.as_ref()).map_err(&mut keep).ok().flatten();
+        let region = region(oss).map_err(&mut keep).ok();
+        let (id, secret) = (access_key_id(oss, env).map_err(&mut keep), access_key_secret(oss, env).map_err(&mut keep));
+        let (Some(endpoint), Some(public), Some(region), Ok(access_key_id), Ok(access_key_secret)) =
+            (endpoint, public, region, id, secret)
+        else {
+            return Err(mistakes);
+        };
+        let security_token = security_token(oss, env);
+        let credentials = Credentials { access_key_id, access_key_secret, security_token };
+        Ok(Self { endpoint, public, region, credentials })
+    }
+}
+
+fn own_endpoint(oss: &OssConfig) -> Result<Endpoint, Mistake> {
+    const KEY: &str = "store.oss.endpoint";
+    let text = given(oss.endpoint.as_deref()).ok_or_else(|| {
+        mistake(KEY, "must be set when store.kind is oss, for example to oss-cn-hangzhou.aliyuncs.com")
+    })?;
+    Endpoint::parse(text, oss.bucket.as_deref(), oss.path_style, oss.cname).map_err(|no| match no {
+        NoEndpoint::Text(advice) => Mistake { key: KEY, advice },
+        NoEndpoint::Bucket(advice) => Mistake { key: "store.oss.bucket", advice },
+    })
+}
+
+/// The one that is configured, else our own. None when it is only our own that
+/// is wrong, which is told already.
+fn public_endpoint(oss: &OssConfig, own: Option<&Endpoint>) -> Result<Option<Endpoint>, Mistake> {
+    let (Some(text), Some(own)) = (given(oss.public_endpoint.as_deref()), own) else { return Ok(own.cloned()) };
+    let parsed = Endpoint::parse(text, Some(&own.bucket), oss.path_style && !oss.cname, oss.cname);
+    parsed.map(Some).map_err(|no| {
+        // The bucket is our own endpoint's: what does not fit it is this text.
+        let (NoEndpoint::Text(advice) | NoEndpoint::Bucket(advice)) = no;
+        Mistake { key: "store.oss.public_endpoint", advice }
+    })
+}
+
+/// The region that is configured, else the endpoint's, else the public one's.
+fn region(oss: &OssConfig) -> Result<String, Mistake> {
+    let said = |text: Option<&str>| given(text).and_then(endpoint::region_in);
+    let region = given(oss.region.as_deref())
+        .map(endpoint::bare_region)
+        .or_else(|| said(oss.endpoint.as_deref()))
+        .or_else(|| said(oss.public_endpoint.as_deref()));
+    match (region, oss.signature) {
+        (Some(region), _) => Ok(region),
+        (None, SignatureVersion::V1) => Ok(String::new()),
+        (None, SignatureVersion::V4) => Err(mistake(
+            "store.oss.region",
+            "must be set, for example to cn-hangzhou: V4 signatures name it, and the endpoint does not say it",
+        )),
+    }
+}
+
+fn access_key_id(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Mistake> {
+    let own = given(oss.access_key_id.as_deref()).map(|id| id.trim().to_owned());
+    own.or_else(|| in_environment(env, "OSS_ACCESS_KEY_ID"))
+        .ok_or_else(|| mistake("store.oss.access_key_id", "must be set, here or as OSS_ACCESS_KEY_ID"))
+}
+
+fn access_key_secret(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Secret, Mistake> {
+    let own = oss.access_key_secret.clone().filter(|secret| given(Some(secret.expose())).is_some());
+    own.or_else(|| in_environment(env, "OSS_ACCESS_KEY_SECRET").map(Secret::new))
+        .ok_or_else(|| mistake("store.oss.access_key_secret", "must be set, here or as OSS_ACCESS_KEY_SECRET"))
+}
+
+/// A token belongs to its key: one of the environment is not mixed with a
+/// configured key.
+fn security_token(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
+    let own = oss.security_token.clone().filter(|token| given(Some(token.expose())).is_some());
+    match (given(oss.access_key_id.as_deref()), own) {
+        (None, None) => in_environment(env, "OSS_SESSION_TOKEN").map(Secret::new),
+        (_, own) => own,
+    }
+}
+
+fn given(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.trim().is_empty())
+}
+
+fn in_environment(env: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    env(name).filter(|value| !value.trim().is_empty())
+}
+
+fn mistake(key: &'static str, advice: &str) -> Mistake {
+    Mistake { key, advice: advice.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistaken(oss: &OssConfig) -> Vec<&'static str> {
+        let setup = Setup::of(oss, &|_| None);
+        setup.err().unwrap_or_default().into_iter().map(|mistake| mistake.key).collect()
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let keys = ["store.oss.access_key_id", "store.oss.access_key_secret"];
+        let of = |endpoint: &str, bucket: &str| OssConfig {
+            endpoint: Some(endpoint.to_owned()),
+            bucket: Some(bucket.to_owned()),
+            ..OssConfig::default()
+        };
+        assert_eq!(mistaken(&of("oss-cn-beijing", "media")), keys);
+        assert_eq!(mistaken(&of("oss-cn-beijing", "B!")), [&["store.oss.bucket"][..], &keys].concat());
+        let unknown_place = ["store.oss.bucket", "store.oss.region"];
+        assert_eq!(mistaken(&of("127.0.0.1:9000", "")), [&unknown_place[..], &keys].concat());
+        let no_place = ["store.oss.endpoint", "store.oss.region"];
+        assert_eq!(mistaken(&of("", "media")), [&no_place[..], &keys].concat());
+        let oss = OssConfig { public_endpoint: Some("a b".to_owned()), ..of("oss-cn-beijing", "media") };
+        assert_eq!(mistaken(&oss), [&["store.oss.public_endpoint"][..], &keys].concat());
+    }
+
+    #[test]
+    fn a_region_is_what_is_configured_or_what_an_endpoint_says() {
+        let of = |endpoint: &str, public: Option<&str>, configured: Option<&str>| {
+            region(&OssConfig {
+                endpoint: Some(endpoint.to_owned()),
+                public_endpoint: public.map(ToOwned::to_owned),
+                region: configured.map(ToOwned::to_owned),
+                ..OssConfig::default()
+            })
+            .ok()
+        };
+        assert_eq!(of("oss-cn-beijing", None, None).as_deref(), Some("cn-beijing"));
+        assert_eq!(of("oss-accelerate", None, Some("oss-CN-hangzhou")).as_deref(), Some("cn-hangzhou"));
+        assert_eq!(of("10.0.0.7", Some("oss-cn-shenzhen"), None).as_deref(), Some("cn-shenzhen"));
+        assert_eq!(of("localhost:1", None, Some(" ")), None);
+    }
+}
