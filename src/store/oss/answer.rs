@@ -43,6 +43,13 @@ impl Failure {
         Self { error: Box::new(error), repeat }
     }
 
+    /// Whether the store says that it has not even begun: it is too busy, or
+    /// the date is too far off.
+    pub fn is_undone(&self) -> bool {
+        matches!(&*self.error, StoreError::Unavailable(fault)
+            if fault.code == SKEWED || matches!(fault.status, Some(429 | 503)))
+    }
+
     /// Whether the answer says that our clock, or the store's, is off.
     pub fn is_skew(&self) -> bool {
         matches!(&*self.error, StoreError::Unavailable(fault) if fault.code == SKEWED)
@@ -168,6 +175,15 @@ mod tests {
 
     fn failed(method: &Method, answer: Answer) -> Failure {
         answer.checked("Op", method).expect_err("a failure")
+    }
+
+    #[test]
+    fn what_was_not_begun_is_told_from_what_may_have_been_done() {
+        let undone = |status, code: &str| failed(&Method::POST, answer(status, &[], &error(code))).is_undone();
+        assert!(undone(503, "SlowDown") && undone(429, "TooManyRequests") && undone(403, SKEWED));
+        let lost = Failure::new(StoreError::Unavailable(Fault::default()), true);
+        assert!(!undone(500, "InternalError") && !undone(200, "InternalError") && !lost.is_undone());
+        assert!(!undone(403, "AccessDenied") && !undone(504, "GatewayTimeout"));
     }
 
     #[test]

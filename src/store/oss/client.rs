@@ -117,15 +117,26 @@ impl Client {
 
     /// A call whose body, if any, is small and here: sent as often as need be.
     pub async fn call(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
-        self.call_with(call, self.backoff).await
+        self.call_with(call, self.backoff, |failure| failure.repeat).await
     }
 
     /// The same in a single attempt.
     pub async fn call_once(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
-        self.call_with(call, Backoff::with_retries(0)).await
+        self.call_with(call, Backoff::with_retries(0), |failure| failure.repeat).await
     }
 
-    async fn call_with(&self, call: &Call<'_>, backoff: Backoff) -> Result<Answer, StoreError> {
+    /// For a call that must not be done twice: sent again only when the store
+    /// says that it has done nothing. An answer that is lost may have.
+    pub async fn call_until_begun(&self, call: &Call<'_>) -> Result<Answer, StoreError> {
+        self.call_with(call, self.backoff, Failure::is_undone).await
+    }
+
+    async fn call_with(
+        &self,
+        call: &Call<'_>,
+        backoff: Backoff,
+        repeat: fn(&Failure) -> bool,
+    ) -> Result<Answer, StoreError> {
         let mut done = 0;
         loop {
             match self.attempt(call).await {
@@ -133,7 +144,10 @@ impl Client {
                     self.budget.earn();
                     return Ok(answer);
                 }
-                Err(failure) => self.pause(call, backoff, &mut done, failure).await?,
+                Err(failure) => {
+                    let failure = Failure { repeat: repeat(&failure), ..failure };
+                    self.pause(call, backoff, &mut done, failure).await?;
+                }
             }
         }
     }

@@ -113,8 +113,8 @@ impl Store for OssStore {
         if let Some(kind) = begin.content_type {
             call = call.header(CONTENT_TYPE.as_str(), kind)?;
         }
-        // Once: an answer that is lost has begun one, and the caller counts how many.
-        let answer = self.client.call_once(&call).await?;
+        // Not again after a lost answer: that has begun one, and the caller counts how many.
+        let answer = self.client.call_until_begun(&call).await?;
         xml::initiated(&answer.text()).map_err(|e| unreadable(&call, &e))
     }
 

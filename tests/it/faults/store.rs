@@ -45,13 +45,27 @@ async fn fault_18_the_store_is_busy_before_the_body() {
         let stand = Stand::start_with(database, &[("STORE__RETRIES", "2")]).await;
         let bytes = content(2 * MIB, 2);
         stand.gateway.create("a", bytes.len(), MIB).await;
+        // Nothing was begun, so it is asked again; once more than that, and the client is told.
+        for (busy, is_told) in [(3, true), (2, false)] {
+            let before = (stand.proxy.calls(Operation::Initiate), stand.proxy.calls(Operation::UploadPart));
+            for _ in 0..busy {
+                stand.proxy.next(Operation::Initiate, Fault::Refused(503, "SlowDown"));
+            }
+            if !is_told {
+                stand.proxy.next(Operation::UploadPart, Fault::Refused(503, "SlowDown"));
+            }
+            is_retryable(&stand.gateway.put("a", 0, &bytes[..MIB]).await);
+            let asked = (stand.proxy.calls(Operation::Initiate), stand.proxy.calls(Operation::UploadPart));
+            assert_eq!(asked, (before.0 + 3, before.1 + u64::from(!is_told)));
+        }
+        assert_eq!(stand.emulator.calls("openParts").await, 0);
         // A body that is on its way cannot be called back.
         for (status, code) in [(503, "SlowDown"), (429, "TooManyRequests")] {
             stand.proxy.next(Operation::UploadPart, Fault::Refused(status, code));
             is_retryable(&stand.gateway.put("a", 0, &bytes[..MIB]).await);
             has_received(&stand.gateway, "a", &[], &[[0, 1]]).await;
         }
-        assert_eq!(stand.proxy.calls(Operation::UploadPart), 2);
+        assert_eq!((stand.proxy.calls(Operation::Initiate), stand.proxy.calls(Operation::UploadPart)), (6, 3));
         assert_eq!(stand.gateway.put("a", 0, &bytes[..MIB]).await.status, 200);
         // Calls without a body are repeated.
         for (operation, status) in
@@ -248,24 +262,32 @@ async fn fault_23_the_stores_clock_is_another() {
     for database in Database::BOTH {
         let stand = Stand::start(database).await;
         let bytes = content(3 * MIB, 9);
+        // Before anything else was asked: nobody notices.
+        stand.proxy.set_clock_ahead(3600);
+        stand.gateway.create("first", MIB, MIB).await;
+        assert_eq!(stand.gateway.put("first", 0, &bytes[..MIB]).await.json["complete"], true);
+        assert_eq!(stand.proxy.skewed(), 1);
+        stand.proxy.set_clock_ahead(1);
+        is_whole(&stand.gateway, "first", &bytes[..MIB]).await;
+        let skewed = stand.proxy.skewed();
         stand.gateway.create("a", bytes.len(), MIB).await;
         // Near enough to be served: learnt from the Date of an answer without a body.
         stand.proxy.set_clock_ahead(600);
         assert_eq!(stand.gateway.put("a", 0, &bytes[..MIB]).await.status, 200);
         stand.proxy.set_clock_ahead(1200);
         assert_eq!(stand.gateway.put("a", 1, &bytes[MIB..2 * MIB]).await.status, 200, "ten minutes off");
-        assert_eq!(stand.proxy.skewed(), 0);
+        assert_eq!(stand.proxy.skewed(), skewed);
         // Too far off, with a body on its way: that one is lost, the next is right.
         stand.proxy.set_clock_ahead(-3600);
         is_retryable(&stand.gateway.put("a", 2, &bytes[2 * MIB..]).await);
         has_received(&stand.gateway, "a", &[0, 1], &[[2, 2]]).await;
         let last = stand.gateway.put("a", 2, &bytes[2 * MIB..]).await;
         assert_eq!((last.status.as_u16(), &last.json["complete"]), (200, &json!(true)), "{last:?}");
-        assert_eq!(stand.proxy.skewed(), 1);
+        assert_eq!(stand.proxy.skewed(), skewed + 1);
         is_whole(&stand.gateway, "a", &bytes).await;
         // Too far off, without a body: nobody notices.
         stand.proxy.set_clock_ahead(86_400);
         is_whole(&stand.gateway, "a", &bytes).await;
-        assert_eq!(stand.proxy.skewed(), 2);
+        assert_eq!(stand.proxy.skewed(), skewed + 2);
     }
 }

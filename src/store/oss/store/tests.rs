@@ -219,14 +219,17 @@ async fn an_early_refusal_lets_go_of_the_client() {
 #[tokio::test]
 async fn a_call_is_repeated_and_a_streamed_body_is_not() {
     let busy = || error("503 Service Unavailable", "ServiceUnavailable");
-    let (script, store) = Script::start([busy(), Act::Drop(0), begun(), busy(), busy()]).await;
+    let (script, store) = Script::start([busy(), Act::Drop(0), begun(), busy(), Act::Drop(0), busy(), begun()]).await;
     assert!(store.delete(&key()).await.is_ok());
     assert_eq!(script.heads().len(), 3);
     assert_eq!(code(put(&store, 3, body_of("abc")).await), "unavailable: ServiceUnavailable");
     assert_eq!(script.heads().len(), 4);
     // Nor is what may have begun something that its caller must count.
-    assert_eq!(code(begin(&store).await), "unavailable: ServiceUnavailable");
+    assert_eq!(code(begin(&store).await), "unavailable: ConnectionReset");
     assert_eq!(script.heads().len(), 5);
+    // What the store was too busy to begin is asked for again.
+    assert!(begin(&store).await.is_ok());
+    assert_eq!(script.heads().len(), 7);
 
     let (script, store) = Script::start([error("403 Forbidden", "AccessDenied")]).await;
     assert_eq!(code(begin(&store).await), "refused: AccessDenied");
