@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Attempts of one gateway at one receiver at once: a slow event holds up no other.
 const AT_ONCE: usize = 16;
 /// Longer than an attempt may take.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(25);
 
 /// The pause after the `attempts`-th failure: doubled each time, with up to a
 /// quarter of jitter either way so that receivers are not hit in step.

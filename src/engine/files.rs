@@ -50,8 +50,10 @@ impl Engine {
             self.refuse_taken(owner, file_id, bytes).await?;
         }
         let reins = Reins::default();
-        let body = intake::begun(body, bytes).await;
-        let _turn = self.turn(owner, &reins).await?;
+        let (body, _turn) = match self.shared.turns.take_early(owner, &reins) {
+            Some(turn) => (body, turn),
+            None => (intake::begun(body, bytes).await, self.turn(owner, &reins).await?),
+        };
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
         self.shared.ledger.intend_object(&new.key, new.at).await?;

@@ -120,8 +120,12 @@ impl Engine {
         if at_least > bytes_max { Err(Refusal::FileTooLarge { bytes: None, bytes_max }) } else { Ok(()) }
     }
 
-    /// A turn, once the client has begun to send: one that does not holds up nobody.
+    /// A turn: at once if there are plenty, else once the client has begun to
+    /// send, for one that does not is to hold up nobody.
     async fn turn_for(&self, mut put: PutChunk, bytes: u64, reins: &Reins) -> Result<(PutChunk, Turn), Refusal> {
+        if let Some(turn) = self.shared.turns.take_early(&put.owner, reins) {
+            return Ok((put, turn));
+        }
         put.body = intake::begun(put.body, bytes).await;
         let turn = self.turn(&put.owner, reins).await?;
         Ok((put, turn))

@@ -1,6 +1,7 @@
 //! Turns: so many bodies are on their way into the store at once; others wait,
 //! and owner after owner is served, so that none waits behind all of
-//! another's. While somebody waits, a client that hardly sends loses its turn.
+//! another's. A quarter of the turns is for clients that have begun to send;
+//! and while somebody waits, one that hardly sends loses its turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,8 @@ pub struct Turns {
     shared: Arc<Mutex<State>>,
     /// The most that one owner may have.
     owner_max: usize,
+    /// Kept for those who have begun to send.
+    kept: usize,
 }
 
 /// A turn; given back when dropped.
@@ -73,7 +76,14 @@ impl Turns {
             waiting: VecDeque::new(),
             looked_at: None,
         };
-        Self { shared: Arc::new(Mutex::new(state)), owner_max: count - reserved }
+        Self { shared: Arc::new(Mutex::new(state)), owner_max: count - reserved, kept: count / 4 }
+    }
+
+    /// A turn for a body of which nothing has come yet, if there are plenty.
+    pub fn take_early(&self, owner: &Owner, reins: &Reins) -> Option<Turn> {
+        let mut state = self.state();
+        let plenty = state.free > self.kept && state.share(owner) < self.owner_max;
+        plenty.then(|| state.grant(self, owner, reins))
     }
 
     /// A turn for a body with these reins, waiting up to `wait` for it.
@@ -258,6 +268,15 @@ mod tests {
         drop(next.await);
         settle().await;
         assert!(one.is_finished(), "b does not wait behind all of a's");
+    }
+
+    #[tokio::test]
+    async fn some_turns_are_kept_for_those_who_send() {
+        let turns = Turns::new(8, false);
+        let early: Vec<_> = std::iter::from_fn(|| turns.take_early(&owner("a"), &Reins::default())).collect();
+        assert_eq!(early.len(), 6);
+        assert!(turns.take(&owner("a"), &Reins::default(), WAIT).await.is_ok());
+        assert!(Turns::new(1, true).take_early(&owner("a"), &Reins::default()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
