@@ -62,9 +62,10 @@ impl Hooks {
         self.all().into_iter().filter(|hook| hook.accepted && hook.json["data"]["fileId"] == file_id).collect()
     }
 
-    /// Waits for the first accepted event about a file.
+    /// Waits for the first accepted event about a file. One that a gateway took
+    /// along when it died comes after its lease of a minute.
     pub(crate) async fn wait_for(&self, file_id: &str) -> Hook {
-        for _ in 0..400 {
+        for _ in 0..1600 {
             if let Some(hook) = self.of(file_id).into_iter().next() {
                 return hook;
             }

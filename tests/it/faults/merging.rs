@@ -219,7 +219,7 @@ async fn fault_13_a_crash_while_completing_in_the_local_folder() {
         let bytes = content(2 * MIB, 5);
         gateway.create("a", bytes.len(), MIB).await;
         gateway.put("a", 0, &bytes[..MIB]).await;
-        let slow = Failing::inject(gateway.pid(), "renameat,renameat2", &format!("{when}=60s"), None);
+        let slow = Failing::inject(gateway.pid(), "renameat,renameat2", &format!("{when}=5s"), None);
         let put = tokio::spawn(gateway.request(Method::PUT, "/chunks/a/1").body(bytes[MIB..].to_vec()).send());
         gateway.until("a", "completing").await;
         let objects = gateway.folder.path().join("data/objects/uploads");

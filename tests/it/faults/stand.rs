@@ -137,9 +137,10 @@ pub(crate) async fn is_whole(gateway: &Gateway, file_id: &str, bytes: &[u8]) {
     announced(gateway, file_id, "upload.completed").await;
 }
 
-/// Waits for the event of this type, of which there is one, under one id.
+/// Waits for the event of this type, of which there is one, under one id. One
+/// that a gateway took along when it died comes after its lease of a minute.
 pub(crate) async fn announced(gateway: &Gateway, file_id: &str, kind: &str) {
-    for _ in 0..200 {
+    for _ in 0..1600 {
         let events = gateway.hooks.of(file_id).into_iter().filter(|hook| hook.json["type"] == kind);
         let ids: BTreeSet<String> = events.map(|hook| hook.id).collect();
         if !ids.is_empty() {
@@ -153,13 +154,13 @@ pub(crate) async fn announced(gateway: &Gateway, file_id: &str, kind: &str) {
 
 /// Asks until it is so.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..600 {
         if is_so().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("not within ten seconds: {what}");
+    panic!("not within half a minute: {what}");
 }
 
 /// What was received and what is missing, exactly.
