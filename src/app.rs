@@ -13,6 +13,7 @@ use axum::Router;
 use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use sha2::{Digest as _, Sha256};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -34,6 +35,9 @@ use store::{check_store, open_store};
 const CONNECTIONS_MAX: usize = 10_000;
 /// Descriptors kept for all that is not a client's connection.
 const DESCRIPTORS_KEPT: u64 = 256;
+/// Connections that may wait to be accepted; the kernel has a bound of its own
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 16 << 10;
 /// How long commits in flight get once the drain's deadline has passed.
 const COMMIT_GRACE: Duration = Duration::from_secs(2);
 
@@ -342,7 +346,10 @@ async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, AppError>
         let advice = unusable(error.kind()).map_or(String::new(), |advice| format!("; {advice}"));
         AppError::Failed(format!("{key} = {address}: {error}{advice}"))
     };
-    TcpListener::bind(address).await.map_err(failed)
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    // tokio asks for 1024: clients that all come back at once would wait for a retransmission, or be reset.
+    SockRef::from(&listener).listen(BACKLOG).map_err(failed)?;
+    Ok(listener)
 }
 
 /// What to do about an address that cannot be listened on.

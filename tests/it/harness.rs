@@ -394,10 +394,6 @@ impl Emulator {
         drop(self.process.take());
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.as_ref().expect("a process").child.id()
-    }
-
     /// How a gateway is told of it.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let pairs = [
