@@ -94,7 +94,7 @@ impl Engine {
             return Ok(created);
         }
         let creation = self.shared.ledger.create_upload(&new, self.shared.settings.open_uploads_max).await?;
-        self.created(creation, &wanted)
+        self.created(creation, &wanted).await
     }
 
     /// A checksum that a resuming client declares and the first call did not:
@@ -109,11 +109,12 @@ impl Engine {
         Ok(upload)
     }
 
-    fn created(&self, creation: Creation, wanted: &CreateUpload) -> Result<CreatedUpload, EngineError> {
+    async fn created(&self, creation: Creation, wanted: &CreateUpload) -> Result<CreatedUpload, EngineError> {
         match creation {
             Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
             Creation::Known(upload) => {
                 rules::agrees(&upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
+                let upload = self.declared_late(upload, wanted.checksum).await?;
                 Ok(CreatedUpload { upload, is_new: false })
             }
             Creation::TooManyOpen => Err(Refusal::TooManyUploads { max: self.shared.settings.open_uploads_max }.into()),

@@ -10,7 +10,8 @@ use crate::domain::{ObjectKey, Upload, UploadId};
 use crate::engine::deliver::GIVE_UP_AFTER;
 use crate::engine::finish::Entry;
 use crate::engine::{Engine, EngineError, Settings};
-use crate::store::Target;
+use crate::ledger::Remains;
+use crate::store::{StoreError, Target};
 
 /// Uploads of each kind that one turn looks at.
 const ROWS_PER_TURN: u32 = 200;
@@ -172,7 +173,11 @@ impl Engine {
         for remains in ledger.remains(self.shared.clock.now(), ROWS_PER_TURN).await? {
             let now = self.shared.clock.now();
             let settles_at = remains.ended_at.plus(CLEAN_GRACE);
-            match self.clean(&remains).await {
+            let mut clean = self.clean(&remains).await;
+            if now >= settles_at && matches!(clean, Ok(true)) {
+                clean = self.remove_late_object(&remains).await.map(|()| true);
+            }
+            match clean {
                 Ok(true) if now >= settles_at => {
                     ledger.clear_remains(remains.id).await?;
                     cleaned += 1;
@@ -191,6 +196,16 @@ impl Engine {
             }
         }
         Ok(cleaned)
+    }
+
+    /// A call to join the parts that was on its way when its upload was given
+    /// up may have made an object since.
+    async fn remove_late_object(&self, remains: &Remains) -> Result<(), StoreError> {
+        if remains.given_up && self.shared.store.head(&remains.key).await?.is_some() {
+            warn!(upload = %remains.id, key = %remains.key, "an object appeared after its upload was given up; it is removed");
+            self.shared.store.delete(&remains.key).await?;
+        }
+        Ok(())
     }
 
     /// Objects that were put in one request by a gateway that died before it

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::domain::{ObjectKey, SessionId, Timestamp, Upload, UploadId};
+use crate::domain::{ObjectKey, SessionId, Status, Timestamp, Upload, UploadId};
 use crate::ledger::db::{Conn, Row, Statement, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, upload_columns};
@@ -23,6 +23,8 @@ pub struct Remains {
     pub begins: u32,
     /// When it ended.
     pub ended_at: Timestamp,
+    /// Whether it was given up or expired: then nothing may lie under its key.
+    pub given_up: bool,
 }
 
 impl Ledger {
@@ -73,7 +75,7 @@ impl Ledger {
     /// Ended uploads of which the store may hold parts and that are due by
     /// `now`, those first that were due first. One that has just ended is due at once.
     pub async fn remains(&self, now: Timestamp, limit: u32) -> Result<Vec<Remains>, LedgerError> {
-        let text = "SELECT id, object_key, session, begins, ended_at FROM uploads \
+        let text = "SELECT id, object_key, session, begins, ended_at, state FROM uploads \
                     WHERE clean_at <= $1 ORDER BY clean_at LIMIT $2";
         self.read().await?.rows(sql(text).bind(now.millis()).bind(limit)).await?.iter().map(remains).collect()
     }
@@ -143,6 +145,10 @@ fn remains(row: &Row) -> Result<Remains, LedgerError> {
         session: read.get::<Option<String>>("session")?.map(SessionId::new),
         begins: read.count("begins")?,
         ended_at: read.time("ended_at")?,
+        given_up: match read.parse::<String, _>("state", |name| Status::parse(&name))? {
+            Status::Aborted | Status::Expired => true,
+            Status::Uploading | Status::Completing | Status::Completed | Status::Failed => false,
+        },
     })
 }
 

@@ -237,7 +237,7 @@ impl World {
                 let mut known = known.clone();
                 let mut outcomes = Vec::new();
                 if weather.together {
-                    // A gap: of two that create at once, the second's checksum is forgotten (Engine::created).
+                    // It ended, or began to be merged, between the look and the declaration.
                     outcomes.push((Answer::Created(false), self.clone()));
                 }
                 if known.phase == Phase::Open {

@@ -35,6 +35,13 @@ impl World {
             if refused && matches!(act, Act::Put(_)) {
                 outcomes.extend(self.same(answer.clone()));
             }
+            // Several may have waited for the merge that found it wrong.
+            let is_wrong = |file: usize| self.files[file].as_ref().is_some_and(|upload| upload.phase == Phase::Wrong);
+            if let (Act::Put(put), "integrity_failed") = (act, answer.class())
+                && is_wrong(put.file)
+            {
+                outcomes.extend(self.same(answer.clone()));
+            }
             // Others see a merge that is under way.
             let is_merging = |file: usize| self.files[file].as_ref().is_some_and(|upload| upload.merging.is_some());
             let meets = match act {
