@@ -53,6 +53,9 @@ impl Default for ServeLimits {
 /// cut; true when there were none.
 pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, shutdown: CancellationToken) -> bool {
     let mut builder = http1::Builder::new();
+    // A client that has nothing more to say may still listen. One that is gone
+    // shows in its body, if that breaks off, or when the answer is written.
+    builder.half_close(true);
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.read_ahead_bytes);
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use super::mask;
 use super::reference::{self, MASK};
 use super::{Config, Environment, Origin, Problem, Strictness};
 use crate::domain::{Owner, Timestamp};
@@ -62,14 +63,14 @@ struct Checks<'a> {
 impl Checks<'_> {
     fn wrong(&mut self, key: &str, advice: impl Into<String>) {
         let pointer = format!("/{}", key.replace('.', "/"));
-        let subject = match (reference::find(key), self.written.pointer(&pointer)) {
-            (_, None | Some(Json::Null)) => key.to_owned(),
-            (Some(known), Some(_)) if known.secret => format!("{key} = {MASK}"),
-            // A user and a password may stand there, where none belong.
-            (_, Some(Json::String(text))) if text.contains('@') => format!("{key} = {MASK}"),
-            (_, Some(value)) => format!("{key} = {value}"),
+        let value = self.written.pointer(&pointer).unwrap_or(&Json::Null);
+        let subject = match (reference::find(key), value) {
+            (_, Json::Null) => key.to_owned(),
+            (Some(known), _) if known.secret => format!("{key} = {MASK}"),
+            (_, value) => format!("{key} = {}", mask::shown(key, value)),
         };
-        self.problems.push(Problem { subject, origin: self.origins.get(key).cloned(), advice: advice.into() });
+        let advice = mask::advised(key, value, &advice.into());
+        self.problems.push(Problem { subject, origin: self.origins.get(key).cloned(), advice });
     }
 
     fn require(&mut self, holds: bool, key: &str, advice: &str) {

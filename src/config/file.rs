@@ -139,7 +139,7 @@ mod tests {
         if let [problem] = problems.as_slice() {
             return Err(problem.to_string().replace(&here, ""));
         }
-        let row = |s: Setting| (s.key, s.value.shown(), s.origin.to_string().replace(&here, ""));
+        let row = |s: Setting| (s.key, s.value.literal().to_string(), s.origin.to_string().replace(&here, ""));
         let mut rows: Vec<_> = settings.into_iter().map(row).collect();
         rows.sort();
         Ok(rows)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json};
 
 use super::environment::variable_of;
+use super::mask;
 use super::reference::{self, KEYS, MASK};
 use super::{Config, Origin, Problem, Setting};
 
@@ -43,11 +44,12 @@ fn value_of(setting: &Setting) -> Result<Json, Problem> {
             Err(e) => errors.push(e.to_string()),
         }
     }
-    let shown = if key.secret { MASK.to_owned() } else { setting.value.shown() };
+    let value = setting.value.literal();
+    let shown = if key.secret { MASK.to_owned() } else { mask::shown(key.name, &value).to_string() };
     Err(Problem {
         subject: format!("{} = {shown}", setting.key),
         origin: Some(setting.origin.clone()),
-        advice: reason(&errors, key.secret),
+        advice: mask::advised(key.name, &value, &reason(&errors, key.secret)),
     })
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod environment;
 mod file;
 mod load;
+mod mask;
 mod merge;
 mod model;
 mod node;

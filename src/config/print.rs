@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
+use super::mask;
 use super::reference::{KEYS, Key, MASK};
 use super::{Config, Loaded};
 
@@ -84,6 +85,8 @@ fn line(key: &Key, name: &str, value: &Json, origin: &str, out: &mut String) {
         // Masked, it would be a wrong value: not one to be copied.
         let shown = if key.name == "database.url" { toml_of(value) } else { MASK.to_owned() };
         writeln!(out, "# {name} = {shown}  # {origin}")
+    } else if mask::is_address(key.name) && mask::shown(key.name, value) != *value {
+        writeln!(out, "# {name} = {}  # {origin}", toml_of(&mask::shown(key.name, value)))
     } else {
         writeln!(out, "{name} = {}  # {origin}", toml_of(value))
     };

@@ -81,11 +81,11 @@ impl Raw {
         readings
     }
 
-    /// The value for an error message.
-    pub(super) fn shown(&self) -> String {
+    /// The value as it was written.
+    pub(super) fn literal(&self) -> Json {
         match self {
-            Self::Typed(json) => json.to_string(),
-            Self::Text(text) => Json::String(text.clone()).to_string(),
+            Self::Typed(json) => json.clone(),
+            Self::Text(text) => Json::String(text.clone()),
         }
     }
 }

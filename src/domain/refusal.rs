@@ -18,7 +18,7 @@ pub enum Refusal {
     InvalidFileId,
     /// A form without fileId.
     FileIdRequired,
-    /// The file came before the fields that say what it is, and is too large to hold.
+    /// Fields came after the file, which streamed or is too large to hold.
     FieldsAfterFile { bytes_max: u64 },
     /// No such chunk in the plan.
     ChunkIndexOutOfRange { index: i128, count: u32 },
@@ -229,8 +229,8 @@ impl Refusal {
                     .to_owned()
             }
             Self::FieldsAfterFile { bytes_max } => format!(
-                "the file came before its fields and is larger than the {} that are held in memory: \
-                 append fileId, chunkIndex, totalChunks and fileName to the form before the file",
+                "there are fields after the file: append fileId, chunkIndex, totalChunks, fileName and all others to the \
+                 form first and the file last (a file that comes first is held in memory up to {})",
                 bytes(*bytes_max)
             ),
             Self::ChunkIndexOutOfRange { index, count: 0 } => {

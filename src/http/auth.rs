@@ -1,8 +1,10 @@
 //! Who is asking. Deny by default: without authentication only this machine's
 //! own pages may ask; otherwise only who holds a key.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::str::Utf8Error;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -117,14 +119,21 @@ fn key_name<'a>(keys: &'a [ApiKey], headers: &HeaderMap) -> Result<&'a str, Refu
 }
 
 fn owner_parameter(uri: &Uri) -> Result<Option<Owner>, Refusal> {
-    let Some(query) = uri.query() else { return Ok(None) };
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("owner="));
-    let Some(value) = value else { return Ok(None) };
-    let plus = value.replace('+', " ");
-    let decoded = percent_encoding::percent_decode_str(&plus).decode_utf8();
-    let decoded =
-        decoded.map_err(|_| Refusal::InvalidParameter { name: "owner", reason: "is not UTF-8".to_owned() })?;
-    Owner::parse(&decoded).map(Some)
+    let wrong = |reason: &str| Refusal::InvalidParameter { name: "owner", reason: reason.to_owned() };
+    // Names are decoded as they are for all other parameters: `%6fwner` is one too.
+    let pairs = uri.query().unwrap_or("").split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut owners = pairs.filter(|(name, _)| decoded(name).is_ok_and(|name| name == "owner")).map(|(_, value)| value);
+    let Some(value) = owners.next() else { return Ok(None) };
+    if owners.next().is_some() {
+        return Err(wrong("is given more than once"));
+    }
+    Owner::parse(&decoded(value).map_err(|_| wrong("is not UTF-8"))?).map(Some)
+}
+
+/// What stands in a query (`application/x-www-form-urlencoded`).
+fn decoded(text: &str) -> Result<String, Utf8Error> {
+    let plus = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&plus).decode_utf8().map(Cow::into_owned)
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -193,6 +202,11 @@ mod tests {
         for wrong in ["Bearer nonsense", "Bearer ", "Basic ck_secret", "ck_secret", ""] {
             assert!(ask(wrong, "/").is_err(), "{wrong}");
         }
-        assert!(ask("Bearer ck_secret", "/?owner=").is_err());
+        for hidden in ["/?%6fwner=u7", "/?a&own%65r=u7&b=c", "/?b=owner=x&owner=u7"] {
+            assert_eq!(ask("Bearer ck_secret", hidden).map(|c| c.owner.to_string()), Ok("u7".to_owned()), "{hidden}");
+        }
+        for wrong in ["/?owner=", "/?owner", "/?owner=%ff", "/?owner=a&owner=a", "/?owner=a&%6fwner=b"] {
+            assert!(ask("Bearer ck_secret", wrong).is_err(), "{wrong}");
+        }
     }
 }

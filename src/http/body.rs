@@ -167,6 +167,10 @@ pub fn interrupted(why: Interrupted) -> Refusal {
 
 /// A small JSON body, whole.
 pub async fn json<T: serde::de::DeserializeOwned>(body: Body, idle: Duration) -> Result<T, Refusal> {
+    // One that is announced to be too large is not waited for.
+    if body.size_hint().lower() > JSON_BYTES_MAX as u64 {
+        return Err(rules::metadata_too_large());
+    }
     let mut stream = incoming(body, idle);
     let mut bytes = Vec::new();
     while let Some(frame) = stream.next().await {
@@ -174,6 +178,10 @@ pub async fn json<T: serde::de::DeserializeOwned>(body: Body, idle: Duration) ->
         if bytes.len() > JSON_BYTES_MAX {
             return Err(rules::metadata_too_large());
         }
+    }
+    // serde would take a list for a struct, its values in the order of the fields.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Refusal::invalid("the body is a JSON list: send a JSON object"));
     }
     serde_json::from_slice(&bytes).map_err(|error| Refusal::invalid(unexpected(&error, bytes.is_empty())))
 }
@@ -223,13 +231,13 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Refuses a body that is not the file's own bytes.
 pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
-    match headers.get(header::CONTENT_ENCODING) {
-        None => Ok(()),
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(value) => {
-            Err(Refusal::UnsupportedEncoding { encoding: String::from_utf8_lossy(value.as_bytes()).into_owned() })
+    for line in headers.get_all(header::CONTENT_ENCODING) {
+        let text = String::from_utf8_lossy(line.as_bytes());
+        if !text.split(',').all(|coding| coding.trim().eq_ignore_ascii_case("identity")) {
+            return Err(Refusal::UnsupportedEncoding { encoding: text.into_owned() });
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,30 +1,32 @@
 //! `/chunks` and `/upload-chunk`
 
+mod declared;
+
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::rules::{self, Declared};
-use crate::domain::{Checksum, Crc64, FileId, Owner, Refusal};
+use crate::domain::{Checksum, FileId, Geometry, Owner, Refusal};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::finish::Finished;
 use crate::engine::put_chunk::PutChunk;
 use crate::http::auth::Caller;
 use crate::http::encode::{self, Shown};
-use crate::http::form::{self, FileForm, Way};
+use crate::http::form::{self, Length, Texts, Way};
 use crate::http::problem::Problem;
 use crate::http::uploads::BYTES_MAX;
 use crate::http::{Api, Parameters, body};
+use declared::{declared_checksums, parse_index, single, whole_number};
 
 /// `PUT /chunks/{fileId}/{chunkIndex}`
 pub async fn put(
@@ -34,8 +36,19 @@ pub async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Path((file_id, index)) = path.map_err(|rejection| Refusal::invalid(rejection.body_text()))?;
+    let Path((file_id, index)) = path.map_err(|rejection| undecodable(&rejection))?;
     put_raw(api, caller, &file_id, &index, &headers, body).await
+}
+
+/// What cannot be decoded (`%ff`) is no fileId, or no index.
+fn undecodable(rejection: &PathRejection) -> Refusal {
+    if let PathRejection::FailedToDeserializePathParams(error) = rejection
+        && let ErrorKind::InvalidUtf8InPathParam { key } = error.kind()
+        && key == "fileId"
+    {
+        return Refusal::InvalidFileId;
+    }
+    Refusal::invalid(rejection.body_text())
 }
 
 /// `PUT /chunks`, which one preflight serves for all chunks.
@@ -45,12 +58,10 @@ pub async fn put_by_headers(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let text = |name: &'static str| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        value.ok_or_else(|| Refusal::invalid(format!("PUT /chunks needs the header {name}")))
+    let needed = |name: &'static str| {
+        single(&headers, name)?.ok_or_else(|| Refusal::invalid(format!("PUT /chunks needs the header {name}")))
     };
-    let (file_id, index) = (text("x-file-id")?.to_owned(), text("x-chunk-index")?.to_owned());
-    put_raw(api, caller, &file_id, &index, &headers, body).await
+    put_raw(api, caller, needed("x-file-id")?, needed("x-chunk-index")?, &headers, body).await
 }
 
 async fn put_raw(
@@ -74,52 +85,14 @@ async fn put_raw(
     Ok(Json(encode::chunk_stored(&stored, false)).into_response())
 }
 
-/// Any whole number: which of them are chunks, the upload's plan says.
-fn parse_index(text: &str) -> Result<i128, Refusal> {
-    text.trim().parse().map_err(|_| Refusal::invalid(format!("chunkIndex is a whole number from 0, not {text:?}")))
-}
-
-/// The checksums that a raw chunk's head declares.
-fn declared_checksums(headers: &HeaderMap) -> Result<Vec<Checksum>, Refusal> {
-    let mut declared = Vec::new();
-    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
-    if let Some(value) = text(HeaderName::from_static("content-digest")) {
-        declared.extend(content_digest(value)?);
-    }
-    if let Some(value) = text(HeaderName::from_static("content-md5")) {
-        let digest = STANDARD.decode(value.trim()).ok().and_then(|bytes| bytes.try_into().ok());
-        declared.push(Checksum::Md5(digest.ok_or_else(|| Refusal::invalid("Content-MD5 is the base64 of 16 bytes"))?));
-    }
-    if let Some(value) = text(HeaderName::from_static("x-checksum-crc64")) {
-        let crc64 = Crc64::parse(value.trim());
-        declared.push(Checksum::Crc64(
-            crc64.ok_or_else(|| Refusal::invalid("X-Checksum-Crc64 is an unsigned decimal of 64 bits"))?,
-        ));
-    }
-    Ok(declared)
-}
-
-/// RFC 9530: `sha-256=:…:`, perhaps among others, which are passed over.
-fn content_digest(value: &str) -> Result<Option<Checksum>, Refusal> {
-    let wrong = || Refusal::invalid("Content-Digest reads sha-256=:<base64 of 32 bytes>:");
-    for member in value.split(',') {
-        let (name, value) = member.trim().split_once('=').ok_or_else(wrong)?;
-        if name.eq_ignore_ascii_case("sha-256") {
-            let encoded = value.strip_prefix(':').and_then(|v| v.strip_suffix(':')).ok_or_else(wrong)?;
-            let digest = STANDARD.decode(encoded).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
-            return Ok(Some(Checksum::Sha256(digest)));
-        }
-    }
-    Ok(None)
-}
-
 /// `POST /chunks` and `POST /upload-chunk`
 pub async fn post(State(api): State<Api>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     body::refuse_encoding(&headers)?;
     let derive = api.engine.settings().upload.derive_file_id;
     let judge = if derive { judge_deriving } else { judge };
-    let form = form::read(&headers, body, api.limits.body_idle_timeout, &api.form_buffers, judge).await?;
-    let fields = ChunkFields::decode(&form, &caller.owner, derive)?;
+    let mut form = form::read(&headers, body, api.limits.body_idle_timeout, &api.form_buffers, judge).await?;
+    // Their room is given back before the file is waited for.
+    let fields = ChunkFields::decode(&std::mem::take(&mut form.texts), &caller.owner, derive)?;
     let upload = match api.engine.known(&caller.owner, &fields.file_id).await? {
         Some(upload) => {
             // What has ended is told so, whatever the form says of it.
@@ -127,28 +100,27 @@ pub async fn post(State(api): State<Api>, caller: Caller, headers: HeaderMap, bo
             rules::agrees(&upload, &fields.declared())?;
             upload
         }
-        None => api.engine.create(&caller.owner, fields.creation(&form)?).await?.upload,
+        None => api.engine.create(&caller.owner, fields.creation(form.length)?).await?.upload,
     };
-    let plan_bytes = u32::try_from(fields.index).ok().and_then(|index| upload.geometry.plan()?.bytes_of(index));
+    let (bytes, body) = form.into_body(planned_bytes(&upload.geometry, fields.index), &api.form_buffers).await?;
     let put = PutChunk {
         owner: caller.owner,
         file_id: fields.file_id,
         index: fields.index,
-        bytes: announced(&form, plan_bytes),
+        bytes,
         checksums: fields.checksums,
-        body: form.file,
+        body,
     };
     let stored = api.engine.put_chunk(put).await?;
     Ok(Json(encode::chunk_stored(&stored, fields.derived)).into_response())
 }
 
-/// The file's length as far as it can be known. What follows from
-/// Content-Length is a bound, which fields after the file make smaller: where
-/// the plan's length fits in, the plan is believed until the body proves it wrong.
-fn announced(form: &FileForm, plan_bytes: Option<u64>) -> Option<u64> {
-    match (form.bytes, plan_bytes) {
-        (Some(bound), Some(planned)) if form.is_bound && planned <= bound => Some(planned),
-        (bytes, planned) => bytes.or(planned),
+/// How long this chunk has to be, as far as the plan is known.
+fn planned_bytes(geometry: &Geometry, index: i128) -> Option<u64> {
+    let index = u32::try_from(index).ok()?;
+    match geometry {
+        Geometry::Fixed(plan) => plan.bytes_of(index),
+        Geometry::Learning(learning) => learning.chunk_bytes.filter(|_| index < learning.count - 1),
     }
 }
 
@@ -182,9 +154,9 @@ struct ChunkFields {
 }
 
 impl ChunkFields {
-    fn decode(form: &FileForm, owner: &Owner, derive: bool) -> Result<Self, Refusal> {
-        let text = |name: &str| form.fields.get(name).map(String::as_str).filter(|text| !text.is_empty());
-        let number = |name: &str| match text(name).map(str::parse::<u64>) {
+    fn decode(texts: &Texts, owner: &Owner, derive: bool) -> Result<Self, Refusal> {
+        let text = |name: &str| texts.fields.get(name).map(String::as_str).filter(|text| !text.is_empty());
+        let number = |name: &str| match text(name).map(|text| u64::try_from(whole_number(text).unwrap_or(-1))) {
             None => Ok(None),
             Some(Ok(value)) if value <= BYTES_MAX => Ok(Some(value)),
             Some(_) => Err(Refusal::invalid(format!("{name} is a whole number from 0"))),
@@ -216,12 +188,12 @@ impl ChunkFields {
     }
 
     /// The upload that an unknown fileId's form creates.
-    fn creation(&self, form: &FileForm) -> Result<CreateUpload, Refusal> {
+    fn creation(&self, length: Length) -> Result<CreateUpload, Refusal> {
         let needed = |name: &str| {
             Refusal::invalid(format!("the form has no {name}, which the first chunk of an upload must bring"))
         };
         let count = self.count.ok_or_else(|| needed("totalChunks"))?;
-        let is_empty = count <= 1 && self.total_bytes.is_none_or(|bytes| bytes == 0) && form.bytes == Some(0);
+        let is_empty = count <= 1 && self.total_bytes.is_none_or(|bytes| bytes == 0) && length == Length::Exact(0);
         let cut = if is_empty {
             Cut::Declared { total_bytes: 0, chunk_bytes: self.chunk_bytes, count: Some(count) }
         } else if count == 0 {
@@ -324,17 +296,6 @@ pub async fn complete(State(api): State<Api>, caller: Caller, body: Body) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn content_digest_is_rfc_9530() {
-        let digest = content_digest("sha-512=:AA==:, sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:");
-        let expected = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(digest.ok().flatten().map(|c| c.tagged()).as_deref(), Some(expected));
-        assert_eq!(content_digest("md5=:AA==:"), Ok(None));
-        for wrong in ["sha-256", "sha-256=AA==", "sha-256=:AA==:", "sha-256=:!:"] {
-            assert!(content_digest(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_derived_id_depends_on_all_it_is_made_of() {

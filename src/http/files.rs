@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -70,17 +70,19 @@ async fn from_form(api: &Api, query: PostQuery, headers: &HeaderMap, body: Body)
     let small = body::content_length(headers).is_some_and(|bytes| bytes <= api.limits.form_buffer);
     let judge: form::Judge = if small { |_| Way::Hold } else { |_| Way::Stream };
     let mut form = form::read(headers, body, api.limits.body_idle_timeout, &api.form_buffers, judge).await?;
-    let mut field = |name: &str| form.fields.remove(name).filter(|text| !text.is_empty());
+    let mut fields = std::mem::take(&mut form.texts).fields;
+    let mut field = |name: &str| fields.remove(name).filter(|text| !text.is_empty());
     let (file_id, file_name) = (field("fileId").or(query.file_id), field("fileName").or(query.file_name));
     let (checksum, metadata) = (field("checksum").or(query.checksum), field("metadata"));
-    let content_type = field("contentType").or(query.content_type).or(form.content_type);
+    let content_type = field("contentType").or(query.content_type).or(form.content_type.take());
     let file_name = file_name
-        .or(form.file_name)
+        .or(form.file_name.take())
         .ok_or_else(|| Refusal::invalid("the form has no fileName, and its file has no name either"))?;
     let metadata = metadata.map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(&text));
     let metadata = metadata.map_err(|e| Refusal::invalid(format!("metadata is a JSON object of strings: {e}")))?;
     let wanted = wanted(file_id.as_deref(), file_name, content_type, checksum.as_deref(), metadata)?;
-    Ok(Small { wanted, bytes: form.bytes, body: form.file })
+    let (bytes, body) = form.into_body(None, &api.form_buffers).await?;
+    Ok(Small { wanted, bytes, body })
 }
 
 fn wanted(
@@ -146,6 +148,8 @@ pub async fn content(
     Ok(answer)
 }
 
+static CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 fn describe(file: &File, etag: &str, headers: &mut HeaderMap) -> Result<(), Refusal> {
     let mime = file.content_type.as_deref().unwrap_or("application/octet-stream");
     headers.insert(header::CONTENT_TYPE, header_value(mime)?);
@@ -155,6 +159,10 @@ fn describe(file: &File, etag: &str, headers: &mut HeaderMap) -> Result<(), Refu
     // What users upload never runs as a page of ours.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    // Nor does a page of another origin embed it unasked. Who may read it by
+    // CORS still does (`<img crossorigin>`), and where keys are needed no
+    // element could send one.
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY.clone(), HeaderValue::from_static("same-origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(())
 }

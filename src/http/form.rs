@@ -7,62 +7,234 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use http::{HeaderMap, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::Refusal;
+use crate::domain::{Refusal, rules};
 use crate::engine::intake::{Incoming, Interrupted};
 use crate::http::body::{self, incoming};
-use crate::http::multipart::{Form, boundary};
+use crate::http::multipart::{Form, boundary, malformed};
 
-/// All text fields together; metadata may be one.
+/// All text fields together, names and values; metadata may be one.
 const TEXT_BYTES_MAX: usize = 64 << 10;
+/// What text fields take without waiting for room: more than most forms have.
+const TEXT_BYTES_FREE: usize = 4 << 10;
 /// The most fields of a form.
 const FIELDS_MAX: usize = 64;
-/// What all forms together may hold in memory.
-const HELD_BYTES_MAX: usize = 64 << 20;
+/// What the files of all forms together may hold in memory.
+const HELD_BYTES_MAX: usize = 56 << 20;
+/// What the text fields of all forms together may hold beyond what is free. A
+/// share of its own: who has read text waits for room for a file, never the
+/// other way round, so that no two forms wait for each other.
+const HELD_TEXT_BYTES_MAX: usize = 8 << 20;
 /// What is held is held in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
+/// A file of up to this many bytes is held without asking for room.
+const SMALL_BYTES_MAX: u64 = 4 << 10;
 
-/// Memory for files that came before their fields.
+/// Memory for what has to be held of forms: 64 MiB in all.
 #[derive(Clone, Debug)]
 pub struct FormBuffers {
     bytes_each: usize,
     wait: Duration,
-    bytes_left: Arc<Semaphore>,
+    files: Arc<Semaphore>,
+    texts: Arc<Semaphore>,
 }
 
 impl FormBuffers {
-    /// Each form may hold this much, and waits so long for it; all together 64 MiB.
+    /// Each form may hold a file of this many bytes, and waits so long for room.
     pub fn new(bytes_each: u64, wait: Duration) -> Self {
         let bytes_each = usize::try_from(bytes_each).unwrap_or(usize::MAX).min(HELD_BYTES_MAX);
-        Self { bytes_each, wait, bytes_left: Arc::new(Semaphore::new(HELD_BYTES_MAX)) }
+        let (files, texts) = (Semaphore::new(HELD_BYTES_MAX), Semaphore::new(HELD_TEXT_BYTES_MAX));
+        Self { bytes_each, wait, files: Arc::new(files), texts: Arc::new(texts) }
     }
 
     /// Room for a file of up to this many bytes. All of it at once: forms that
     /// each hold some and wait for more could wait for each other for ever.
-    async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Refusal> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(u32::try_from(self.bytes_each).unwrap_or(u32::MAX));
-        let room = tokio::time::timeout(self.wait, self.bytes_left.clone().acquire_many_owned(bytes)).await;
-        room.ok().and_then(Result::ok).ok_or(Refusal::Overloaded)
+    async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Interrupted> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.bytes_each);
+        self.wait_for(&self.files, bytes).await
+    }
+
+    /// Room for all the text that one form may have.
+    async fn text_room(&self) -> Result<OwnedSemaphorePermit, Interrupted> {
+        self.wait_for(&self.texts, TEXT_BYTES_MAX).await
+    }
+
+    async fn wait_for(&self, of: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Interrupted> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = tokio::time::timeout(self.wait, of.clone().acquire_many_owned(bytes)).await;
+        room.ok().and_then(Result::ok).ok_or(Interrupted::Malformed(Refusal::Overloaded))
+    }
+
+    /// Room for a file that could also stream: only while more than half is
+    /// free for those that cannot.
+    fn spare(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.bytes_each)?;
+        let left = self.files.available_permits().checked_sub(bytes)?;
+        let bytes = u32::try_from(bytes).ok().filter(|_| left > HELD_BYTES_MAX / 2)?;
+        self.files.clone().try_acquire_many_owned(bytes).ok()
     }
 }
 
 /// The text fields and the file of a form.
 pub struct FileForm {
-    /// The text fields, by name; of several with one name the last.
-    pub fields: BTreeMap<String, String>,
+    /// The text fields.
+    pub texts: Texts,
     /// The file's own name, as the form has it.
     pub file_name: Option<String>,
     /// The file's MIME type, as the form has it.
     pub content_type: Option<String>,
-    /// The file's length, where it can be known.
-    pub bytes: Option<u64>,
-    /// Whether the length was worked out from Content-Length, as if nothing
-    /// followed the file: then it may be less, but is never more.
-    pub is_bound: bool,
+    /// The file's length, as far as it is known.
+    pub length: Length,
     /// The file.
-    pub file: Incoming,
+    file: Incoming,
+}
+
+/// How long a form's file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many bytes.
+    Exact(u64),
+    /// By Content-Length: exactly this if the closing boundary ends the body,
+    /// two less if a line break follows it (RFC 2046 has it optional, most
+    /// senders write it), and less if more follows.
+    AtMost(u64),
+    /// Anything.
+    Unknown,
+}
+
+impl Length {
+    /// What it is, if the form ends as those of browsers do.
+    fn likely(self) -> Option<u64> {
+        match self {
+            Self::Exact(bytes) => Some(bytes),
+            Self::AtMost(bytes) => Some(bytes.saturating_sub(2)),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether a form of one of its two endings can have a file of this length.
+    fn can_be(self, bytes: u64) -> bool {
+        match self {
+            Self::Exact(exact) => exact == bytes,
+            // One byte is no ending.
+            Self::AtMost(most) => bytes <= most && most - bytes != 1,
+            Self::Unknown => true,
+        }
+    }
+}
+
+impl FileForm {
+    /// The file and the length to put it into the store with. Where it cannot
+    /// be known yet it is what the upload's plan says; without a plan a file is
+    /// held, if there is room to spare, until it is known; otherwise the form
+    /// is taken to end as browsers end theirs. A file of another length than
+    /// was given out breaks off before its end.
+    pub async fn into_body(
+        self,
+        planned: Option<u64>,
+        buffers: &FormBuffers,
+    ) -> Result<(Option<u64>, Incoming), Refusal> {
+        match (self.length, planned) {
+            (Length::Exact(bytes), _) => Ok((Some(bytes), self.file)),
+            (length, Some(planned)) if length.can_be(planned) => {
+                let differs = move |got| Refusal::ChunkSizeMismatch { expected: planned, got };
+                Ok((Some(planned), exactly(self.file, planned, differs)))
+            }
+            // Refused by its length.
+            (length, Some(_)) => Ok((length.likely(), self.file)),
+            (Length::Unknown, None) => Ok((None, self.file)),
+            (Length::AtMost(most), None) => match buffers.spare(most) {
+                Some(room) => self.held(Some(room)).await.map(|form| (form.length.likely(), form.file)),
+                None => {
+                    let likely = self.length.likely();
+                    Ok((likely, exactly(self.file, likely.unwrap_or(0), |_| length_unknown())))
+                }
+            },
+        }
+    }
+
+    /// With its file in memory, and so with its length.
+    async fn held(mut self, room: Option<OwnedSemaphorePermit>) -> Result<Self, Refusal> {
+        let mut pieces = Pieces::default();
+        while let Some(frame) = self.file.next().await {
+            pieces.add(&frame.map_err(body::interrupted)?);
+        }
+        self.length = Length::Exact(pieces.bytes);
+        self.file = pieces.into_body(room);
+        Ok(self)
+    }
+}
+
+fn length_unknown() -> Refusal {
+    Refusal::invalid(
+        "the length of a file this large follows from Content-Length only if the form ends with its closing boundary \
+         and one line break (CRLF): end it so, or declare fileSize and chunkSize with POST /uploads",
+    )
+}
+
+/// A file that breaks off if it has another length.
+fn exactly(file: Incoming, bytes: u64, differs: impl Fn(Option<u64>) -> Refusal + Send + 'static) -> Incoming {
+    let counted = futures_util::stream::unfold((Some(file), 0, differs), move |(file, seen, differs)| async move {
+        let mut file = file?;
+        match file.next().await {
+            Some(Ok(frame)) if seen + frame.len() as u64 <= bytes => {
+                let seen = seen + frame.len() as u64;
+                Some((Ok(frame), (Some(file), seen, differs)))
+            }
+            Some(Ok(_)) => Some((Err(Interrupted::Malformed(differs(None))), (None, seen, differs))),
+            Some(Err(why)) => Some((Err(why), (None, seen, differs))),
+            None if seen < bytes => Some((Err(Interrupted::Malformed(differs(Some(seen)))), (None, seen, differs))),
+            None => None,
+        }
+    });
+    Box::pin(counted)
+}
+
+/// Text fields, and the room that they take.
+#[derive(Default)]
+pub struct Texts {
+    /// By name; of several with one name the last.
+    pub fields: BTreeMap<String, String>,
+    count: usize,
+    bytes: usize,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Texts {
+    /// Reads one. `buffers` has the room for it, unless that is taken already.
+    async fn read(&mut self, form: &mut Form, name: String, buffers: Option<&FormBuffers>) -> Result<(), Interrupted> {
+        self.count += 1;
+        if self.count > FIELDS_MAX {
+            return Err(malformed(format!("a form has at most {FIELDS_MAX} fields")));
+        }
+        let mut text = Vec::new();
+        self.bytes += name.len();
+        while let Some(frame) = form.piece().await? {
+            self.bytes += frame.len();
+            if self.bytes > TEXT_BYTES_MAX {
+                return Err(Interrupted::Malformed(too_long(&name)));
+            }
+            if let Some(buffers) = buffers.filter(|_| self.bytes > TEXT_BYTES_FREE && self.room.is_none()) {
+                self.room = Some(buffers.text_room().await?);
+            }
+            text.extend_from_slice(&frame);
+        }
+        let text = String::from_utf8(text).map_err(|_| malformed(format!("the field {name} is not UTF-8")))?;
+        self.fields.insert(name, text);
+        Ok(())
+    }
+}
+
+fn too_long(name: &str) -> Refusal {
+    match name {
+        "metadata" => rules::metadata_too_large(),
+        _ => Refusal::invalid(format!(
+            "the form's text fields are too long: {name} goes beyond what they may take together"
+        )),
+    }
 }
 
 /// What to do with a file before which these text fields came.
@@ -90,79 +262,83 @@ pub async fn read(
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     let boundary = boundary(content_type)?;
     let form = Form::new(incoming(body, idle), &boundary, body::content_length(headers));
-    read_parts(form, buffers, judge).await.map_err(body::interrupted)
+    let form = read_parts(form, buffers, judge).await.map_err(body::interrupted)?;
+    // Of a small file the length is known at once, so that an empty one is known.
+    match form.length {
+        Length::AtMost(..=SMALL_BYTES_MAX) => form.held(None).await,
+        Length::AtMost(_) | Length::Exact(_) | Length::Unknown => Ok(form),
+    }
 }
 
 async fn read_parts(mut form: Form, buffers: &FormBuffers, judge: Judge) -> Result<FileForm, Interrupted> {
-    let (mut fields, mut count, mut text_left) = (BTreeMap::new(), 0, TEXT_BYTES_MAX);
-    let mut held: Option<Held> = None;
+    let mut texts = Texts::default();
+    let mut held: Option<FileForm> = None;
+    let fields_after_file = Refusal::FieldsAfterFile { bytes_max: buffers.bytes_each as u64 };
     while let Some(part) = form.next_part().await? {
         let is_file = part.name == "file" || part.file_name.is_some();
         if !is_file {
-            count += 1;
-            if count > FIELDS_MAX {
-                return Err(Interrupted::Malformed(Refusal::invalid(format!(
-                    "a form has at most {FIELDS_MAX} fields"
-                ))));
+            // What follows a held file has its share of the file's room.
+            texts.read(&mut form, part.name, held.is_none().then_some(buffers)).await?;
+            continue;
+        }
+        if held.is_some() {
+            return Err(malformed("a form has one file: send each chunk in a form of its own"));
+        }
+        let (file_name, content_type) = (part.file_name, part.content_type);
+        let too_large = match judge(&texts.fields) {
+            Way::Stream => {
+                let length = form.bytes_at_most().map_or(Length::Unknown, Length::AtMost);
+                let file = form.into_last_part(fields_after_file);
+                return Ok(FileForm { texts, file_name, content_type, length, file });
             }
-            let text = form.text(&part.name, text_left).await?;
-            text_left -= text.len();
-            fields.insert(part.name, text);
-        } else if held.is_some() {
-            return Err(Interrupted::Malformed(Refusal::invalid(
-                "a form has one file: send each chunk in a form of its own",
-            )));
-        } else {
-            let too_large = match judge(&fields) {
-                Way::Stream => {
-                    let (bytes, file_name, content_type) = (form.bytes_if_last(), part.file_name, part.content_type);
-                    let file = form.into_part();
-                    return Ok(FileForm { fields, file_name, content_type, bytes, is_bound: true, file });
-                }
-                Way::Hold => Refusal::FieldsAfterFile { bytes_max: buffers.bytes_each as u64 },
-                Way::HoldOr(refusal) => refusal,
-            };
-            // Without an announced length it may be as long as a held file can be.
-            let room = buffers.room(form.bytes_if_last().unwrap_or(u64::MAX)).await;
-            let _room = room.map_err(Interrupted::Malformed)?;
-            let bytes = hold(&mut form, buffers.bytes_each, too_large).await?;
-            held = Some(Held { bytes, _room, file_name: part.file_name, content_type: part.content_type });
+            Way::Hold => fields_after_file.clone(),
+            Way::HoldOr(refusal) => refusal,
+        };
+        // Without an announced length it may be as long as a held file can be.
+        let room = buffers.room(form.bytes_at_most().unwrap_or(u64::MAX)).await?;
+        let mut pieces = Pieces::default();
+        while let Some(frame) = form.piece().await? {
+            pieces.add(&frame);
+            if pieces.bytes > buffers.bytes_each as u64 {
+                return Err(Interrupted::Malformed(too_large));
+            }
         }
+        let (length, file) = (Length::Exact(pieces.bytes), pieces.into_body(Some(room)));
+        held = Some(FileForm { texts: Texts::default(), file_name, content_type, length, file });
     }
-    let held = held.ok_or_else(|| Interrupted::Malformed(Refusal::invalid("the form has no part named file")))?;
-    let length = held.bytes.iter().map(|frame| frame.len() as u64).sum();
-    let (file_name, content_type) = (held.file_name.clone(), held.content_type.clone());
-    let file = futures_util::stream::unfold((held, 0), |(held, at)| async move {
-        // The room is given back with the last of it.
-        let frame = held.bytes.get(at)?.clone();
-        Some((Ok(frame), (held, at + 1)))
-    });
-    Ok(FileForm { fields, file_name, content_type, bytes: Some(length), is_bound: false, file: Box::pin(file) })
+    let form = held.ok_or_else(|| malformed("the form has no part named file"))?;
+    Ok(FileForm { texts, ..form })
 }
 
-/// A file that came before its fields.
-struct Held {
-    bytes: Vec<Bytes>,
-    _room: OwnedSemaphorePermit,
-    file_name: Option<String>,
-    content_type: Option<String>,
+/// A file in memory, in pieces of one size: what a client sends in slivers
+/// takes no more room than what it sends at once.
+#[derive(Default)]
+struct Pieces {
+    full: Vec<Bytes>,
+    open: BytesMut,
+    bytes: u64,
 }
 
-/// The part that begins here, in pieces of one size: what a client sends in
-/// slivers takes no more room than what it sends at once.
-async fn hold(form: &mut Form, bytes_max: usize, too_large: Refusal) -> Result<Vec<Bytes>, Interrupted> {
-    let (mut pieces, mut open, mut bytes) = (Vec::new(), BytesMut::new(), 0);
-    while let Some(frame) = form.piece().await? {
-        bytes += frame.len();
-        if bytes > bytes_max {
-            return Err(Interrupted::Malformed(too_large));
-        }
+impl Pieces {
+    fn add(&mut self, frame: &[u8]) {
+        self.bytes += frame.len() as u64;
         // A copy: the frame may be a small slice of a large read that it would keep alive.
-        open.extend_from_slice(&frame);
-        if open.len() >= PIECE_BYTES {
-            pieces.push(open.split().freeze());
+        self.open.extend_from_slice(frame);
+        if self.open.len() >= PIECE_BYTES {
+            self.full.push(self.open.split().freeze());
         }
     }
-    pieces.push(open.freeze());
-    Ok(pieces)
+
+    /// The room is given back with the last of it.
+    fn into_body(mut self, room: Option<OwnedSemaphorePermit>) -> Incoming {
+        self.full.push(self.open.freeze());
+        let pieces = futures_util::stream::iter(self.full.into_iter().map(Ok));
+        let file = futures_util::stream::unfold((pieces, room), |(mut pieces, room)| async move {
+            Some((pieces.next().await?, (pieces, room)))
+        });
+        Box::pin(file)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,12 +15,15 @@ use crate::domain::Refusal;
 use crate::http::Api;
 use crate::http::problem::{Problem, render};
 
+/// How much of a path is logged.
+const LOGGED_PATH_BYTES_MAX: usize = 256;
+
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The outermost layer of the public listener.
 pub async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let id = request_id(&api, &request);
-    let span = info_span!("request", id = %id, method = %request.method(), path = %request.uri().path());
+    let span = info_span!("request", id = %id, method = %request.method(), path = %shown(request.uri().path()));
     let began = api.engine.clock().monotonic();
     let (method, origin) = (request.method().clone(), request.headers().get(header::ORIGIN).cloned());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -63,6 +66,11 @@ async fn inner(api: &Api, request: Request, next: Next) -> Response {
         return Problem::from(refusal).into_response();
     }
     next.run(request).await
+}
+
+/// As much of a path as a log line takes.
+fn shown(path: &str) -> &str {
+    &path[..path.floor_char_boundary(LOGGED_PATH_BYTES_MAX)]
 }
 
 /// A client's own id, if it is one that fits a log line; else 128 random bits.

@@ -4,13 +4,13 @@
 //! Content-Length before its first byte has come.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use memchr::memmem;
 
-use crate::domain::{Refusal, rules};
+use crate::domain::Refusal;
 use crate::engine::intake::{Incoming, Interrupted};
 
 /// The longest head of one part.
@@ -19,6 +19,11 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 16;
 /// The longest boundary (RFC 2046 §5.1.1).
 const BOUNDARY_BYTES_MAX: usize = 70;
+/// The most that may stand before the first boundary, after the closing one,
+/// or between one and its line break: RFC 2046 allows all three, nobody needs them.
+const PADDING_BYTES_MAX: usize = 1 << 10;
+
+const LINE_BREAK: &[u8] = b"\r\n";
 
 /// The boundary of a multipart/form-data Content-Type.
 pub fn boundary(content_type: &str) -> Result<String, Refusal> {
@@ -91,10 +96,11 @@ pub struct Form {
     delimiter: memmem::Finder<'static>,
     /// Received and not yet passed on.
     buffer: Bytes,
-    /// Bytes received, and the whole body's length where it is announced.
+    /// Bytes received, and the whole body's length where it is announced. Both
+    /// count the line break that stands before the first byte.
     received: u64,
     announced: Option<u64>,
-    /// Nothing was read yet: the first boundary has no line break before it.
+    /// Nothing was read yet: a preamble may come.
     fresh: bool,
     ended: bool,
 }
@@ -103,7 +109,11 @@ impl Form {
     /// A form with this boundary whose whole body is announced to have this length.
     pub fn new(incoming: Incoming, boundary: &str, announced: Option<u64>) -> Self {
         let delimiter = memmem::Finder::new(format!("\r\n--{boundary}").as_bytes()).into_owned();
-        Self { incoming, delimiter, buffer: Bytes::new(), received: 0, announced, fresh: true, ended: false }
+        // With a line break of ours before it, the first boundary is like all others.
+        let buffer = Bytes::from_static(LINE_BREAK);
+        let added = LINE_BREAK.len() as u64;
+        let announced = announced.and_then(|bytes| bytes.checked_add(added));
+        Self { incoming, delimiter, buffer, received: added, announced, fresh: true, ended: false }
     }
 
     /// The next part's head; none after the last part. The part before must
@@ -112,63 +122,99 @@ impl Form {
         if self.ended {
             return Ok(None);
         }
-        let line_break = if std::mem::take(&mut self.fresh) { 2 } else { 0 };
-        let bytes = self.delimiter.needle().len() - line_break;
-        self.fill(bytes + 2).await?;
-        if !self.buffer.starts_with(&self.delimiter.needle()[line_break..]) {
-            return Err(malformed("the form does not begin with its boundary"));
+        if std::mem::take(&mut self.fresh) {
+            self.skip_preamble().await?;
         }
-        self.buffer.advance(bytes);
-        if self.buffer.starts_with(b"--") {
+        if std::future::poll_fn(|cx| self.poll_delimiter(cx)).await? == Delimiter::Closing {
             self.ended = true;
             return Ok(None);
         }
-        // RFC 2046 §5.1.1 allows blanks between a boundary and its line break.
-        while self.buffer.starts_with(b" ") || self.buffer.starts_with(b"\t") {
-            self.buffer.advance(1);
-            self.fill(2).await?;
-        }
-        if !self.buffer.starts_with(b"\r\n") {
-            return Err(malformed("a boundary of the form is not on a line of its own"));
-        }
-        self.buffer.advance(2);
-        let head = loop {
-            if self.buffer.starts_with(b"\r\n") {
-                return Err(malformed("a part of the form has no name"));
-            }
-            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
-                break self.buffer.split_to(end + 4);
-            }
-            if self.buffer.len() > HEAD_BYTES_MAX {
-                return Err(malformed("the head of a part of the form is too long"));
-            }
-            self.receive().await?;
-        };
+        let head = self.head().await?;
         part_head(&head).map(Some).map_err(Interrupted::Malformed)
     }
 
-    /// A text field's value, up to `bytes_max` long.
-    pub async fn text(&mut self, name: &str, bytes_max: usize) -> Result<String, Interrupted> {
-        let mut text = Vec::new();
-        while let Some(frame) = self.piece().await? {
-            text.extend_from_slice(&frame);
-            if text.len() > bytes_max {
-                return Err(Interrupted::Malformed(match name {
-                    "metadata" => rules::metadata_too_large(),
-                    _ => Refusal::invalid(format!(
-                        "the form's text fields are too long: {name} goes beyond what they may take together"
-                    )),
-                }));
+    /// What stands before the first boundary means nothing.
+    async fn skip_preamble(&mut self) -> Result<(), Interrupted> {
+        const NO_BOUNDARY: &str = "the form does not begin with the boundary that its Content-Type names";
+        let mut bytes = 0;
+        loop {
+            match self.piece().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(piece)) => bytes += piece.len(),
+                Err(Interrupted::Gone) => return Err(malformed(NO_BOUNDARY)),
+                Err(why) => return Err(why),
+            }
+            if bytes > PADDING_BYTES_MAX {
+                return Err(malformed(NO_BOUNDARY));
             }
         }
-        String::from_utf8(text).map_err(|_| malformed(format!("the field {name} is not UTF-8")))
     }
 
-    /// The length of the part that begins here, if it is the last one and its
-    /// sender ends the form with a line break, as browsers do.
-    pub fn bytes_if_last(&self) -> Option<u64> {
+    /// Passes a boundary: its line with what it has of blanks (RFC 2046 §5.1.1),
+    /// or the `--` of the closing one.
+    fn poll_delimiter(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delimiter, Interrupted>> {
+        let bytes = self.delimiter.needle().len();
+        loop {
+            let after = self.buffer.get(bytes..).unwrap_or_default();
+            let blanks = after.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+            if after.starts_with(b"--") {
+                self.buffer.advance(bytes + 2);
+                return Poll::Ready(Ok(Delimiter::Closing));
+            }
+            if after[blanks..].starts_with(LINE_BREAK) {
+                self.buffer.advance(bytes + blanks + LINE_BREAK.len());
+                return Poll::Ready(Ok(Delimiter::Part));
+            }
+            let rest = &after[blanks..];
+            let undecided = rest.is_empty() || rest == b"\r" || after == b"-";
+            if !undecided || blanks > PADDING_BYTES_MAX {
+                return Poll::Ready(Err(malformed("a boundary of the form is not on a line of its own")));
+            }
+            match self.incoming.poll_next_unpin(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(frame))) => self.take_in(frame),
+                Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(why)),
+                Poll::Ready(None) => return Poll::Ready(Err(malformed("the form ends before its closing boundary"))),
+            }
+        }
+    }
+
+    /// The head of a part, with the empty line that ends it.
+    async fn head(&mut self) -> Result<Bytes, Interrupted> {
+        const END: &[u8] = b"\r\n\r\n";
+        let mut head = BytesMut::new();
+        let (mut unread, mut searched) = (std::mem::take(&mut self.buffer), 0);
+        // However small the pieces in which it comes, each byte is copied and
+        // looked at once.
+        loop {
+            let looked_at = unread.len().min(HEAD_BYTES_MAX);
+            head.extend_from_slice(&unread[..looked_at]);
+            if let Some(end) = memmem::find(&head[searched..], END) {
+                let bytes = searched + end + END.len();
+                // What was copied too many is still in the frame that it came in.
+                unread.advance(looked_at - (head.len() - bytes));
+                self.buffer = unread;
+                head.truncate(bytes);
+                return Ok(head.freeze());
+            }
+            if head.starts_with(LINE_BREAK) {
+                return Err(malformed("a part of the form has no name"));
+            }
+            if head.len() >= HEAD_BYTES_MAX {
+                return Err(malformed("the head of a part of the form is too long"));
+            }
+            searched = head.len().saturating_sub(END.len() - 1);
+            unread = self.incoming.next().await.unwrap_or_else(|| Err(malformed("the form ends in the middle")))?;
+            self.received += unread.len() as u64;
+        }
+    }
+
+    /// How long the part that begins here can be: as long as it is if it is
+    /// the last one and nothing follows the closing boundary. Most senders end
+    /// the form with a line break; then it is two bytes shorter.
+    pub fn bytes_at_most(&self) -> Option<u64> {
         let position = self.received.checked_sub(self.buffer.len() as u64)?;
-        let closing = self.delimiter.needle().len() as u64 + b"--\r\n".len() as u64;
+        let closing = self.delimiter.needle().len() as u64 + b"--".len() as u64;
         self.announced?.checked_sub(position)?.checked_sub(closing)
     }
 
@@ -209,25 +255,11 @@ impl Form {
         }
     }
 
-    async fn receive(&mut self) -> Result<(), Interrupted> {
-        match self.incoming.next().await {
-            Some(frame) => self.take_in(frame?),
-            None => return Err(malformed("the form ends in the middle")),
-        }
-        Ok(())
-    }
-
-    async fn fill(&mut self, bytes: usize) -> Result<(), Interrupted> {
-        while self.buffer.len() < bytes {
-            self.receive().await?;
-        }
-        Ok(())
-    }
-
-    /// The rest of this part, which must be the last that matters, as a body.
-    /// It ends once the whole form was read to its end.
-    pub fn into_part(self) -> Incoming {
-        Box::pin(LastPart { form: self, state: LastPartState::Content })
+    /// The rest of this part, which must be the last, as a body. It ends once
+    /// the whole form was read to its end: then nothing followed that its
+    /// sender may believe to have been heeded. What does is refused as this.
+    pub fn into_last_part(self, parts_follow: Refusal) -> Incoming {
+        Box::pin(LastPart { form: self, state: LastPartState::Content, epilogue_bytes: 0, parts_follow })
     }
 }
 
@@ -241,50 +273,74 @@ fn certain_content(buffer: &[u8], delimiter: &[u8]) -> usize {
     doubtful.unwrap_or(buffer.len())
 }
 
+/// What a boundary begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delimiter {
+    Part,
+    Closing,
+}
+
 enum LastPartState {
     Content,
-    Rest,
+    Delimiter,
+    Epilogue,
     Over,
 }
 
 struct LastPart {
     form: Form,
     state: LastPartState,
+    epilogue_bytes: usize,
+    parts_follow: Refusal,
+}
+
+impl LastPart {
+    /// Goes on until there is content, an error, or the end of the body.
+    fn poll_on(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        loop {
+            match self.state {
+                LastPartState::Over => return Poll::Ready(None),
+                LastPartState::Content => match ready!(self.form.poll_piece(cx))? {
+                    Some(piece) => return Poll::Ready(Some(Ok(piece))),
+                    None => self.state = LastPartState::Delimiter,
+                },
+                LastPartState::Delimiter => match ready!(self.form.poll_delimiter(cx))? {
+                    Delimiter::Part => {
+                        let refusal = self.parts_follow.clone();
+                        return Poll::Ready(Some(Err(Interrupted::Malformed(refusal))));
+                    }
+                    Delimiter::Closing => {
+                        self.epilogue_bytes = self.form.buffer.len();
+                        self.state = LastPartState::Epilogue;
+                    }
+                },
+                LastPartState::Epilogue => {
+                    if self.epilogue_bytes > PADDING_BYTES_MAX {
+                        return Poll::Ready(Some(Err(malformed("the body goes on after the end of its form"))));
+                    }
+                    match ready!(self.form.incoming.poll_next_unpin(cx)).transpose()? {
+                        Some(frame) => self.epilogue_bytes += frame.len(),
+                        None => self.state = LastPartState::Over,
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Stream for LastPart {
     type Item = Result<Bytes, Interrupted>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            match this.state {
-                LastPartState::Over => return Poll::Ready(None),
-                LastPartState::Content => match this.form.poll_piece(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(Some(piece))) => return Poll::Ready(Some(Ok(piece))),
-                    Poll::Ready(Ok(None)) => this.state = LastPartState::Rest,
-                    Poll::Ready(Err(why)) => {
-                        this.state = LastPartState::Over;
-                        return Poll::Ready(Some(Err(why)));
-                    }
-                },
-                // The closing boundary, or fields that came too late to matter.
-                LastPartState::Rest => match this.form.incoming.poll_next_unpin(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(None) => this.state = LastPartState::Over,
-                    Poll::Ready(Some(Err(why))) => {
-                        this.state = LastPartState::Over;
-                        return Poll::Ready(Some(Err(why)));
-                    }
-                },
-            }
+        let polled = self.poll_on(cx);
+        if let Poll::Ready(Some(Err(_))) = &polled {
+            self.state = LastPartState::Over;
         }
+        polled
     }
 }
 
-fn malformed(reason: impl Into<String>) -> Interrupted {
+pub(super) fn malformed(reason: impl Into<String>) -> Interrupted {
     Interrupted::Malformed(Refusal::invalid(reason))
 }
 
@@ -310,79 +366,4 @@ fn part_head(head: &[u8]) -> Result<PartHead, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const FORM: &str = "--B\r\nContent-Disposition: form-data; name=\"fileId\"\r\n\r\nabc\r\n\
-        --B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a;\\\"b%22.bin\"\r\nContent-Type: x/y\r\n\r\n";
-    const CLOSING: &str = "\r\n--B--\r\n";
-
-    fn cut(bytes: &[u8], every: usize) -> Incoming {
-        let frames: Vec<_> = bytes.chunks(every.max(1)).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
-        Box::pin(futures_util::stream::iter(frames))
-    }
-
-    async fn read(content: &[u8], every: usize) -> (Option<u64>, Vec<u8>) {
-        let whole = [FORM.as_bytes(), content, CLOSING.as_bytes()].concat();
-        let mut form = Form::new(cut(&whole, every), "B", Some(whole.len() as u64));
-        let head = form.next_part().await.expect("a part").expect("a head");
-        assert_eq!(head.name, "fileId");
-        assert_eq!(form.text("fileId", 10).await.expect("a text"), "abc");
-        let head = form.next_part().await.expect("a part").expect("a head");
-        assert_eq!(head.file_name.as_deref(), Some("a;\"b\".bin"));
-        assert_eq!(head.content_type.as_deref(), Some("x/y"));
-        let announced = form.bytes_if_last();
-        let mut part = form.into_part();
-        let mut bytes = Vec::new();
-        while let Some(frame) = part.next().await {
-            bytes.extend_from_slice(&frame.expect("a frame"));
-        }
-        (announced, bytes)
-    }
-
-    #[test]
-    fn boundaries_are_found() {
-        assert_eq!(boundary("multipart/form-data; boundary=----X").as_deref(), Ok("----X"));
-        assert_eq!(boundary("Multipart/Form-Data; charset=utf-8; boundary=\"a b\"").as_deref(), Ok("a b"));
-        for wrong in ["", "multipart/form-data", "multipart/form-data; boundary=", "text/plain; boundary=x"] {
-            assert!(boundary(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_form_that_breaks_off_says_so() {
-        for end in [10, FORM.len() - 3, FORM.len() + 3] {
-            let whole = [FORM.as_bytes(), b"content"].concat();
-            let mut form = Form::new(cut(&whole[..end], 7), "B", None);
-            let mut broken = false;
-            while let Ok(Some(_)) = form.next_part().await {
-                while !broken {
-                    match form.piece().await {
-                        Ok(Some(_)) => {}
-                        Ok(None) => break,
-                        Err(_) => broken = true,
-                    }
-                }
-                if broken {
-                    break;
-                }
-            }
-            assert!(broken || form.next_part().await.is_err(), "{end}");
-        }
-    }
-
-    proptest! {
-        /// However the network cuts it and whatever the file looks like, the
-        /// file comes out whole and its length is known beforehand.
-        #[test]
-        fn files_pass_whole(content in prop::collection::vec(prop::sample::select(b"\r\n-BX".to_vec()), 0..200), every in 1usize..40) {
-            prop_assume!(memmem::find(&content, b"\r\n--B").is_none());
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            let (announced, bytes) = runtime.block_on(read(&content, every));
-            prop_assert_eq!(announced, Some(content.len() as u64));
-            prop_assert_eq!(bytes, content);
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
-use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -28,6 +29,7 @@ struct CreateBody {
     chunk_size: Option<u64>,
     total_chunks: Option<u64>,
     content_type: Option<String>,
+    #[serde(default, deserialize_with = "object")]
     checksum: Option<ChecksumBody>,
     #[serde(default)]
     metadata: Option<BTreeMap<String, String>>,
@@ -40,6 +42,12 @@ struct CreateBody {
 struct ChecksumBody {
     algorithm: String,
     value: String,
+}
+
+/// A struct within a struct, which serde would take a list for as well.
+fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    let object = Option::<serde_json::Map<_, _>>::deserialize(from)?;
+    object.map(|object| serde_json::from_value(object.into()).map_err(D::Error::custom)).transpose()
 }
 
 /// The largest number of bytes that a database's integer holds.

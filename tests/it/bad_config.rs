@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
-use crate::harness::{Emulator, Gateway, On, free_address};
+use crate::harness::{Emulator, Gateway, On, WEBHOOK_SECRET, free_address};
 use crate::postgres;
 
 /// Stands for every secret here; no message may have it.
@@ -129,6 +129,20 @@ fn values_that_mean_nothing() {
     ] {
         Start::new(folder.path(), &[]).with(name, value).fails(2, says);
     }
+    // A password or a token where none belongs.
+    for (name, key) in [
+        ("WEBHOOK__URL", "webhook.url"),
+        ("PUBLIC_URL", "public_url"),
+        ("STORE__OSS__PUBLIC_ENDPOINT", "store.oss.public_endpoint"),
+        ("CORS__ALLOWED_ORIGINS", "cors.allowed_origins"),
+        ("UPLOAD__LEASE", "upload.lease"),
+    ] {
+        for value in
+            [format!("http://me:{SECRET}@a/b"), format!("ftp://a/b?token={SECRET}"), format!("me:{SECRET}@a/b?c")]
+        {
+            Start::new(folder.path(), &[]).with(name, value).fails(2, &[key, "********"]);
+        }
+    }
     let several = Start::new(folder.path(), &[]).with("UPLOAD__LEASE", "1s").with("PUBLIC_URL", "x");
     several.fails(2, &["2 things", "upload.lease", "public_url"]);
     let mode = Start::new(folder.path(), &[]).with("AUTH__MODE", "keys");
@@ -158,6 +172,8 @@ fn endpoints_that_are_none() {
         ("ftp://127.0.0.1", "ftp"),
         ("http://127.0.0.1:99999", "no valid port"),
         ("http://127.0.0.1:9/path", "path"),
+        ("http://me:hunter2-hunter2@127.0.0.1:9", "********@127.0.0.1:9"),
+        ("http://127.0.0.1:9/?token=hunter2-hunter2", "127.0.0.1:9/?********"),
     ] {
         keyed(endpoint, "bkt").fails(2, &["store.oss.endpoint", says]);
     }
@@ -291,6 +307,14 @@ fn commands_say_what_they_did() {
     };
     let migrated = run(&["migrate"]);
     assert!(migrated.contains("from=none") && migrated.contains("to=1"), "{migrated}");
+    let url = [
+        "--set",
+        "webhook.url=https://a.example/h?token=hunter2-hunter2",
+        "--set",
+        &format!("webhook.secret={WEBHOOK_SECRET}"),
+    ];
+    let printed = run(&[&["serve", "--print-config"], &url[..]].concat());
+    assert!(printed.contains("# url = \"https://a.example/h?********\"") && !printed.contains(SECRET), "{printed}");
     let due = run(&["sweep", "--dry-run"]);
     assert!(due.contains("nothing to clean up"), "{due}");
     let swept = run(&["sweep"]);

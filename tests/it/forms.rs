@@ -137,3 +137,122 @@ async fn a_derived_file_id_is_opt_in() {
     let file_id = answer.json["fileId"].as_str().expect("an id");
     assert_eq!(gateway.download(file_id).await, b"hello");
 }
+
+/// A form of these texts, as they are.
+async fn post_text(gateway: &Gateway, path: &str, body: Vec<u8>) -> Answer {
+    let request = gateway.request(Method::POST, path).header("content-type", "multipart/form-data; boundary=XX");
+    Answer::of(request.body(body).send().await).await
+}
+
+/// The form up to the file's last byte.
+fn begun(before: &str, fields: &[(&str, &str)], file: &[u8]) -> Vec<u8> {
+    let mut form = before.as_bytes().to_vec();
+    for (name, value) in fields {
+        let field = format!("--XX\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        form.extend_from_slice(field.as_bytes());
+    }
+    form.extend_from_slice(b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n");
+    form.extend_from_slice(file);
+    form
+}
+
+/// Whoever appends fields to the form after the file believes that they count:
+/// a wrong checksum, another fileId, another file.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_streamed_file_is_refused() {
+    let field = |name: &str, value: &str| format!("Content-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
+    for on in On::BOTH {
+        let gateway = Gateway::start(on).await;
+        for bytes in [content(100 * KIB, 3), content(300 * KIB, 4)] {
+            // One whose plan is known, and one whose plan is to be learnt.
+            let (known, learnt) = (format!("known-{}", bytes.len()), format!("learnt-{}", bytes.len()));
+            gateway.create(&known, 2 * bytes.len(), bytes.len()).await;
+            for (id, said) in [(&known, &fields(&known, "0", "2")[..2]), (&learnt, &fields(&learnt, "0", "2")[..])] {
+                let late = [
+                    field("checksum", "md5:00000000000000000000000000000000"),
+                    field("fileId", "other"),
+                    field("fileId", id),
+                    field("file\"; filename=\"b", "second"),
+                ];
+                for late in &late {
+                    let after = format!("\r\n--XX\r\n{late}\r\n--XX--\r\n");
+                    let whole = [&begun("", said, &bytes)[..], after.as_bytes()].concat();
+                    let answer = post_text(&gateway, "/chunks", whole).await;
+                    answer.is_refused(400, "fields_after_file");
+                    assert!(answer.json["detail"].as_str().is_some_and(|d| d.contains("the file last")), "{answer:?}");
+                    assert_eq!(gateway.received(id).await, Vec::<usize>::new(), "{late}");
+                }
+                assert_eq!(post(&gateway, said, &bytes, 9).await.json["uploadedChunks"], 1);
+            }
+        }
+    }
+}
+
+/// RFC 2046 has the line break after the closing boundary optional (Node's own
+/// forms have none), and allows a preamble and an epilogue.
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_begin_and_end_as_they_may() {
+    let ends = ["\r\n--XX--", "\r\n--XX--\r\n", "\r\n--XX--\r\n\r\n", "\r\n--XX--\r\nepilogue"];
+    let begins = ["", "\r\n", "This is a form.\r\n"];
+    for on in On::BOTH {
+        let gateway = Gateway::start(on).await;
+        let mut made = 0;
+        for bytes in [content(0, 1), content(2, 2), content(5 * KIB, 3), content(400 * KIB, 4)] {
+            for (begin, end) in begins.iter().flat_map(|begin| ends.iter().map(move |end| (begin, end))) {
+                made += 1;
+                let id = made.to_string();
+                let whole = |form: Vec<u8>| [&form[..], end.as_bytes()].concat();
+                // To be learnt, then known, then with a name alone.
+                for _ in 0..2 {
+                    let answer =
+                        post_text(&gateway, "/chunks", whole(begun(begin, &fields(&id, "0", "1"), &bytes))).await;
+                    let shown = format!("{on:?} {} {begin:?} {end:?}: {answer:?}", bytes.len());
+                    assert_eq!((answer.status.as_u16(), &answer.json["complete"]), (200, &json!(true)), "{shown}");
+                }
+                assert!(gateway.download(&id).await == bytes);
+                let answer = post_text(&gateway, "/files", whole(begun(begin, &[], &bytes))).await;
+                assert_eq!(
+                    (answer.status.as_u16(), &answer.json["fileSize"]),
+                    (201, &json!(bytes.len())),
+                    "{answer:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A file too large to be held streams, and then its length must be known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_form_of_unknown_length_is_told_how_to_end() {
+    let gateway = Gateway::start_with(On::FileAndSqlite, &[("LIMITS__FORM_BUFFER", "1000")]).await;
+    let bytes = content(200 * KIB, 5);
+    for end in ["\r\n--XX--", "\r\n--XX--\r\n\r\n"] {
+        let whole = [&begun("", &fields("l", "0", "2"), &bytes)[..], end.as_bytes()].concat();
+        let file = [&begun("", &[], &bytes)[..], end.as_bytes()].concat();
+        for (path, whole) in [("/chunks", whole), ("/files", file)] {
+            let answer = post_text(&gateway, path, whole).await;
+            answer.is_refused(400, "invalid_request");
+            assert!(answer.json["detail"].as_str().is_some_and(|d| d.contains("(CRLF)")), "{answer:?}");
+        }
+        assert_eq!(gateway.received("l").await, Vec::<usize>::new());
+    }
+    assert_eq!(post(&gateway, &fields("l", "0", "2"), &bytes, 9).await.json["uploadedChunks"], 1);
+    // From then on the plan says it, whatever the form's end.
+    let whole = [&begun("", &fields("m", "0", "3"), &bytes)[..], b"\r\n--XX--\r\n"].concat();
+    assert_eq!(post_text(&gateway, "/chunks", whole).await.status, 200);
+    let whole = [&begun("", &fields("m", "1", "3"), &bytes)[..], b"\r\n--XX--"].concat();
+    assert_eq!(post_text(&gateway, "/chunks", whole).await.status, 200);
+    let short = [&begun("", &fields("m", "1", "3"), &bytes[2..])[..], b"\r\n--XX--\r\n"].concat();
+    post_text(&gateway, "/chunks", short).await.is_refused(400, "chunk_size_mismatch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_in_forms_are_written_in_one_way() {
+    let gateway = Gateway::start(On::FileAndSqlite).await;
+    for index in ["-0", "+0", "00", " 0", "0\n", "0x0"] {
+        post(&gateway, &fields("n", index, "2"), &[0; 1000], 9).await.is_refused(400, "invalid_request");
+    }
+    for total in ["+3", "03", " 3", "-0"] {
+        post(&gateway, &fields("n", "0", total), &[0; 1000], 9).await.is_refused(400, "invalid_request");
+    }
+}
