@@ -131,7 +131,7 @@ async fn fault_38_a_stopped_gateway_goes_on_alone() {
 
 const HOUR: i64 = 3600;
 
-fn with<'a>(clock: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn with(clock: &[(String, String)]) -> Vec<(&str, &str)> {
     clock.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }
 
