@@ -173,14 +173,18 @@ impl State {
         if self.free == 0 {
             return None;
         }
-        self.forget_gone();
-        let at = self.waiting.iter().position(|(owner, _)| self.share(owner) < owner_max)?;
-        let (owner, mut queue) = self.waiting.remove(at)?;
-        let waiter = queue.pop_front()?;
-        if !queue.is_empty() {
-            self.waiting.push_back((owner.clone(), queue));
+        loop {
+            let at = self.waiting.iter().position(|(owner, _)| self.share(owner) < owner_max)?;
+            let (owner, mut queue) = self.waiting.remove(at)?;
+            // Those who went away are passed over one by one: the line may be long.
+            let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.turn.is_closed());
+            if !queue.is_empty() {
+                self.waiting.push_back((owner.clone(), queue));
+            }
+            if let Some(waiter) = waiter {
+                return Some((owner, waiter));
+            }
         }
-        Some((owner, waiter))
     }
 }
 

@@ -207,10 +207,9 @@ async fn fault_36_a_damaged_database_is_not_opened() {
     assert!(gateway.stop().await.success());
     let file = gateway.folder.path().join("data/chunkgate.db");
     let whole = std::fs::read(&file).expect("a database");
+    let half = whole.len() / 2 / 4096 * 4096;
     // Its head; a page in its middle; its second half.
-    for (from, to) in
-        [(0, 100), ((whole.len() / 2) & !4095, ((whole.len() / 2) & !4095) + 4096), (whole.len() / 2, whole.len())]
-    {
+    for (from, to) in [(0, 100), (half, half + 4096), (half, whole.len())] {
         let mut damaged = whole.clone();
         if to == whole.len() {
             damaged.truncate(from);
