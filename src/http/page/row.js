@@ -9,6 +9,8 @@ export class Row {
   #status;
   #actions;
   #problem;
+  /** Until when the row says why something is repeated, whatever else goes on. */
+  #retryUntil = 0;
 
   constructor({ name, size }) {
     this.name = name;
@@ -41,11 +43,12 @@ export class Row {
     if (!BUSY.has(upload.state)) return;
     this.#fill(upload.sentBytes);
     if (!navigator.onLine) this.#status.textContent = words.offline;
-    else if (upload.state === 'uploading') this.#status.textContent = this.#pace(upload);
+    else if (upload.state === 'uploading' && performance.now() > this.#retryUntil) this.#status.textContent = this.#pace(upload);
   }
 
   /** A request failed and will be repeated. */
   retrying(delayMs, reason) {
+    this.#retryUntil = performance.now() + delayMs;
     this.#status.textContent = words.retry(Math.ceil(delayMs / 1000), reason);
   }
 
