@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::stand::{Database, RawPut, Stand, has_received, is_whole};
 use crate::harness::{Answer, Gateway, MIB, On, client, content};
-use crate::oss_proxy::Operation;
+use crate::oss_proxy::{Fault, Gate, Operation};
 
 /// One chunk at a time: a place that is not given back shows at once.
 const ONE_PLACE: [(&str, &str); 2] = [("LIMITS__MAX_CONCURRENT_CHUNKS", "1"), ("LIMITS__QUEUE_WAIT", "5s")];
@@ -196,5 +196,31 @@ async fn fault_29_slow_heads_and_slow_bodies() {
         let ended = slow.join_all().await;
         assert_eq!(ended.len(), 2 * EACH);
         has_received(&gateway, "slow", &[], &[[0, EACH - 1]]).await;
+    }
+}
+
+/// Its last byte is out and the store has it; then its connection is reset,
+/// which the server notices at once. Nobody is there to be answered, and the
+/// upload completes all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_25_a_client_whose_connection_is_reset_after_its_last_byte() {
+    for database in Database::BOTH {
+        let stand = Stand::start(database).await;
+        let bytes = content(2 * MIB, 25);
+        stand.gateway.create("r", bytes.len(), MIB).await;
+        stand.gateway.put("r", 0, &bytes[..MIB]).await;
+        let gate = Gate::new();
+        stand.proxy.next(Operation::UploadPart, Fault::HeldAfter(gate.clone()));
+        let mut socket = TcpStream::connect(stand.gateway.address).await.expect("a connection");
+        let host = stand.gateway.address;
+        let head = format!("PUT /chunks/r/1 HTTP/1.1\r\nHost: {host}\r\nContent-Length: {MIB}\r\n\r\n");
+        socket.write_all(&[head.as_bytes(), &bytes[MIB..]].concat()).await.expect("sent");
+        gate.reached().await;
+        socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO)).expect("a reset");
+        drop(socket);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gate.open();
+        stand.gateway.until("r", "completed").await;
+        assert_eq!(stand.gateway.download("r").await, bytes);
     }
 }
