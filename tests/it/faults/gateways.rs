@@ -18,6 +18,30 @@ use crate::machine::{self, Frozen, WallClock};
 use crate::oss_proxy::{Fault, Gate, Operation};
 use crate::postgres::new_database;
 
+/// The connection is cut at the drain's deadline, while the store still has to
+/// answer for a chunk that was read to its end: the chunk is recorded, though
+/// its client cannot be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_37_what_was_read_is_recorded_though_its_connection_is_cut() {
+    for database in Database::BOTH {
+        let mut stand = Stand::start_with(database, &[("LIMITS__DRAIN_DEADLINE", "300ms")]).await;
+        let bytes = content(2 * MIB, 38);
+        stand.gateway.create("a", bytes.len(), MIB).await;
+        let gate = Gate::new();
+        stand.proxy.next(Operation::UploadPart, Fault::HeldAfter(gate.clone()));
+        let put = tokio::spawn(stand.gateway.request(Method::PUT, "/chunks/a/0").body(bytes[..MIB].to_vec()).send());
+        gate.reached().await;
+        let (_, put) = tokio::join!(stand.gateway.stop(), async {
+            let put = put.await.expect("a task");
+            gate.open();
+            put
+        });
+        assert!(put.is_err(), "its connection was cut: {put:?}");
+        stand.gateway.boot().await;
+        has_received(&stand.gateway, "a", &[0], &[[1, 1]]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_37_told_to_stop_with_chunks_in_flight() {
     for on in On::BOTH {
