@@ -35,10 +35,12 @@ impl World {
             if refused && matches!(act, Act::Put(_)) {
                 outcomes.extend(self.same(answer.clone()));
             }
-            // Several may have waited for the merge that found it wrong.
+            // Several may have waited for the merge that found it wrong, or come again before it was over.
             let is_wrong = |file: usize| self.files[file].as_ref().is_some_and(|upload| upload.phase == Phase::Wrong);
-            if let (Act::Put(put), "integrity_failed") = (act, answer.class())
+            let repeated = matches!(answer, Answer::Stored { completed: false, .. });
+            if let Act::Put(put) = act
                 && is_wrong(put.file)
+                && (answer.class() == "integrity_failed" || repeated)
             {
                 outcomes.extend(self.same(answer.clone()));
             }
