@@ -1,6 +1,7 @@
 //! The composition root: opens what a command needs, puts it together and runs
 //! it. Used by the command line and by the tests.
 
+mod access;
 mod store;
 
 use std::io;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use axum::Router;
 use futures_util::FutureExt as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use sha2::{Digest as _, Sha256};
 use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +23,13 @@ use crate::config::Config;
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::sweep::{Sweeper, Swept};
 use crate::engine::{Engine, Settings};
-use crate::http::{self, Access, Api, ApiKey, AuthMode, CorsConfig, Health};
+use crate::http::{self, Api, AuthMode, CorsConfig, Health};
 use crate::ledger::{Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
 use crate::store::Store;
 use crate::store::guarded::Guarded;
+use access::access;
 use store::{check_store, open_store};
 
 /// Connections when nothing else is said and descriptors allow it.
@@ -268,19 +269,7 @@ fn of_open(error: OpenError) -> AppError {
     if let OpenError::Url(_) = error {
         return misconfigured(error);
     }
-    AppError::Failed(said_once(&error.to_string()))
-}
-
-/// Each layer below says for itself that it is about the database; together
-/// they say it three times.
-fn said_once(text: &str) -> String {
-    const AGAIN: [&str; 4] = [
-        "the database is unavailable: ",
-        "the database refused a statement: ",
-        "error communicating with database: ",
-        "error returned from database: ",
-    ];
-    AGAIN.iter().fold(text.to_owned(), |text, again| text.replacen(&format!(": {again}"), ": ", 1))
+    AppError::Failed(error.to_string())
 }
 
 /// What only shows when it is used, said like what shows when it is read.
@@ -300,45 +289,6 @@ fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Setti
         queue_wait: config.limits.queue_wait,
         endpoints,
     }
-}
-
-/// Who may ask: as configured, and who holds a key that was made here.
-async fn access(
-    config: &Config,
-    options: ServeOptions,
-    ledger: &Ledger,
-    clock: &dyn Clock,
-) -> Result<Access, AppError> {
-    let failed = |error: crate::ledger::LedgerError| AppError::Failed(error.to_string());
-    match &config.auth.mode {
-        AuthMode::None if options.insecure_no_auth => Ok(Access::Anybody),
-        AuthMode::None => Ok(Access::Loopback),
-        AuthMode::AnyOf(_) => {
-            let mut keys = config.auth.api_keys.clone();
-            if options.bootstrap_key && keys.is_empty() {
-                bootstrap(ledger, clock).await?;
-            }
-            let made = ledger.api_keys().await.map_err(failed)?;
-            keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
-            if keys.is_empty() {
-                return Err(misconfigured(
-                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key",
-                ));
-            }
-            Ok(Access::Keys(keys))
-        }
-    }
-}
-
-/// Makes the first key and prints it: it is kept nowhere but as a hash.
-async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
-    let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
-    let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-    let added = ledger.add_first_api_key("bootstrap", &hash, clock.now()).await;
-    if added.map_err(|error| AppError::Failed(error.to_string()))? {
-        println!("API key (shown once, keep it): {key}");
-    }
-    Ok(())
 }
 
 async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, AppError> {
@@ -417,20 +367,5 @@ async fn keep_metrics(handle: PrometheusHandle) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         handle.run_upkeep();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_that_is_away_is_said_to_be_so_once() {
-        let reason = "the database is unavailable: error communicating with database: Connection refused";
-        let error = OpenError::Unreachable { target: "db:5432/gate".to_owned(), reason: reason.to_owned() };
-        assert_eq!(
-            of_open(error).to_string(),
-            "the database db:5432/gate cannot be reached: Connection refused; check database.url, and that the server runs"
-        );
     }
 }

@@ -1,0 +1,48 @@
+//! Who may ask, and the first key of a gateway that has none.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{AppError, ServeOptions, misconfigured};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::{Access, ApiKey, AuthMode};
+use crate::ledger::{Ledger, LedgerError};
+
+/// Who may ask: as configured, and who holds a key that was made here.
+pub(super) async fn access(
+    config: &Config,
+    options: ServeOptions,
+    ledger: &Ledger,
+    clock: &dyn Clock,
+) -> Result<Access, AppError> {
+    let failed = |error: LedgerError| AppError::Failed(error.to_string());
+    match &config.auth.mode {
+        AuthMode::None if options.insecure_no_auth => Ok(Access::Anybody),
+        AuthMode::None => Ok(Access::Loopback),
+        AuthMode::AnyOf(_) => {
+            let mut keys = config.auth.api_keys.clone();
+            if options.bootstrap_key && keys.is_empty() {
+                bootstrap(ledger, clock).await?;
+            }
+            let made = ledger.api_keys().await.map_err(failed)?;
+            keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
+            if keys.is_empty() {
+                return Err(misconfigured(
+                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key",
+                ));
+            }
+            Ok(Access::Keys(keys))
+        }
+    }
+}
+
+/// Makes the first key and prints it: it is kept nowhere but as a hash.
+async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
+    let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
+    let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    let added = ledger.add_first_api_key("bootstrap", &hash, clock.now()).await;
+    if added.map_err(|error| AppError::Failed(error.to_string()))? {
+        println!("API key (shown once, keep it): {key}");
+    }
+    Ok(())
+}
