@@ -50,6 +50,18 @@ impl LedgerError {
         matches!(self, Self::Unavailable(_) | Self::Broken(_))
     }
 
+    /// What happened, for a sentence that says already that it is the database.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Unavailable(reason)
+            | Self::Full(reason)
+            | Self::Broken(reason)
+            | Self::Damaged(reason)
+            | Self::Refused(reason) => reason.clone(),
+            Self::Corrupt { .. } | Self::ReadOnly => self.to_string(),
+        }
+    }
+
     /// Whether the connection, rather than the statement, is to blame, so that
     /// the same statement may succeed on another one.
     pub(super) const fn is_transient(&self) -> bool {
@@ -68,7 +80,7 @@ impl LedgerError {
 #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx's enum is open, and the rest of it are mistakes of ours")]
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
-        let text = error.to_string();
+        let text = said(&error);
         match &error {
             sqlx::Error::Database(e) => {
                 // SQLite's codes are numbers, Postgres' are five characters.
@@ -89,6 +101,18 @@ impl From<sqlx::Error> for LedgerError {
             _ => Self::Refused(text),
         }
     }
+}
+
+/// What happened, without sqlx's word that it is about the database: whoever
+/// tells it says so.
+fn said(error: &sqlx::Error) -> String {
+    if let sqlx::Error::Database(e) = error {
+        return e.to_string();
+    }
+    if let sqlx::Error::Io(e) = error {
+        return e.to_string();
+    }
+    error.to_string()
 }
 
 /// By SQLite's extended result code: <https://sqlite.org/rescode.html>.
@@ -220,5 +244,17 @@ mod tests {
     fn the_holder_of_a_lock_is_named() {
         let held = OpenError::Locked { path: "a.db".into(), pid: Some(42) };
         assert_eq!(held.to_string(), "the database a.db is in use by process 42: stop it first");
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_said_to_be_so_once() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+        let error = LedgerError::from(sqlx::Error::Io(refused));
+        assert_eq!(error.to_string(), "the database is unavailable: Connection refused");
+        let error = OpenError::Unreachable { target: "db:5432/gate".to_owned(), reason: error.reason() };
+        assert_eq!(
+            error.to_string(),
+            "the database db:5432/gate cannot be reached: Connection refused; check database.url, and that the server runs"
+        );
     }
 }

@@ -153,7 +153,7 @@ impl Target {
     fn failed(&self, e: &LedgerError) -> OpenError {
         match self {
             Self::Sqlite(path) => of_file(path, e),
-            Self::Postgres(_) => OpenError::Unreachable { target: self.name(), reason: e.to_string() },
+            Self::Postgres(_) => OpenError::Unreachable { target: self.name(), reason: e.reason() },
         }
     }
 }
@@ -327,9 +327,9 @@ async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConn
                 Ok(connection) => return Ok(connection),
                 Err(e) => {
                     let e = LedgerError::from(e);
-                    last = e.to_string();
+                    last = e.reason();
                     if !e.is_transient() {
-                        return Err(unreachable(e.to_string()));
+                        return Err(unreachable(e.reason()));
                     }
                 }
             }
