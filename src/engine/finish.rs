@@ -125,13 +125,33 @@ impl Engine {
     }
 
     async fn leased_merge(&self, id: UploadId, entry: Entry) -> Result<Finished, EngineError> {
-        let lease = match entry {
-            Entry::Fresh => self.shared.ledger.take_lease(id).await?,
-            Entry::TakeOver => self.shared.ledger.take_over(id).await?,
+        let ledger = &self.shared.ledger;
+        let lease = ledger.new_lease();
+        if !self.take_lease(id, lease, entry).await? {
+            return self.settled(id).await;
+        }
+        let work = self.persist(id, lease, entry);
+        let Some(finished) = self.while_renewed(|| ledger.renew_lease(id, lease), work).await else {
+            warn!(upload = %id, "the lease was lost: another gateway has taken the merge over");
+            return Ok(Finished::Later);
         };
-        match lease {
-            Some(lease) => self.with_lease(id, lease, entry).await,
-            None => self.settled(id).await,
+        finished
+    }
+
+    /// Asks for one lease until there is a definite answer: if only the answer
+    /// was lost, it is held already, and nobody else could merge before it
+    /// runs out.
+    async fn take_lease(&self, id: UploadId, lease: Lease, entry: Entry) -> Result<bool, EngineError> {
+        let (ledger, mut pause) = (&self.shared.ledger, PAUSE);
+        loop {
+            let taken = match entry {
+                Entry::Fresh => ledger.take_lease(id, lease).await,
+                Entry::TakeOver => ledger.take_over(id, lease).await,
+            };
+            match taken.map_err(EngineError::from) {
+                Err(error) if error.is_transient() => self.pause(id, error, &mut pause).await?,
+                definite => return definite,
+            }
         }
     }
 
@@ -153,31 +173,6 @@ impl Engine {
         })
     }
 
-    /// Merges while the lease is renewed every third of its life. A lease that
-    /// was lost ends the merge: somebody else has it now.
-    async fn with_lease(&self, id: UploadId, lease: Lease, entry: Entry) -> Result<Finished, EngineError> {
-        let work = self.persist(id, lease, entry);
-        let renewals = async {
-            loop {
-                tokio::time::sleep(self.shared.settings.upload.lease / 3).await;
-                match self.shared.ledger.renew_lease(id, lease).await {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    // The ledger may be back before the lease is over; writes under it are conditional anyway.
-                    Err(error) => warn!(upload = %id, %error, "the lease could not be renewed"),
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            finished = work => finished,
-            () = renewals => {
-                warn!(upload = %id, "the lease was lost: another gateway has taken the merge over");
-                Ok(Finished::Later)
-            }
-        }
-    }
-
     /// Tries until the store and the ledger have given a definite answer. An
     /// upload whose completion is in doubt stays `completing` under its lease:
     /// opened again, it could be given up while its object appears.
@@ -193,13 +188,21 @@ impl Engine {
                 definite => return definite,
             };
             drop(place);
-            warn!(upload = %id, %error, "the merge did not get through; trying again");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
-                // The lease runs out and another gateway, or the next start, goes on.
-                () = self.shared.stopping.cancelled() => return Err(error),
-            }
+            self.pause(id, error, &mut pause).await?;
         }
+    }
+
+    /// Waits before the next attempt, longer each time. Gives the error back
+    /// when the gateway stops: the lease runs out, and another gateway, or the
+    /// next start, goes on.
+    async fn pause(&self, id: UploadId, error: EngineError, pause: &mut Duration) -> Result<(), EngineError> {
+        warn!(upload = %id, %error, "the merge did not get through; trying again");
+        tokio::select! {
+            () = tokio::time::sleep(*pause) => {}
+            () = self.shared.stopping.cancelled() => return Err(error),
+        }
+        *pause = (*pause * 2).min(PAUSE_MAX);
+        Ok(())
     }
 
     async fn join(&self, id: UploadId, lease: Lease, in_doubt: &mut bool) -> Result<Finished, EngineError> {
@@ -235,7 +238,7 @@ impl Engine {
     async fn join_parts(&self, merge: &Merge<'_>, in_doubt: &mut bool) -> Result<Finished, EngineError> {
         let (mut step, mut object) = (Step::List, None);
         loop {
-            match self.take(step, merge, &mut object).await {
+            match self.ask_store(step, merge, &mut object).await {
                 Ok(Continue(next)) => step = next,
                 Ok(Break(End::Record)) => return self.announce(merge, object).await,
                 Ok(Break(End::Reopen(forget))) => return self.ask_again(merge, forget).await,
@@ -257,7 +260,12 @@ impl Engine {
     }
 
     /// Asks the store what this step wants to know.
-    async fn take(&self, step: Step, merge: &Merge<'_>, object: &mut Option<StoredObject>) -> Result<Next, StoreError> {
+    async fn ask_store(
+        &self,
+        step: Step,
+        merge: &Merge<'_>,
+        object: &mut Option<StoredObject>,
+    ) -> Result<Next, StoreError> {
         let (store, target) = (&self.shared.store, merge.target);
         Ok(match step {
             Step::List => merge::after_listing(merge.parts, found(store.list_parts(target).await)?.as_deref()),

@@ -11,6 +11,7 @@ pub mod finish;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
+mod lease;
 pub mod put_chunk;
 pub mod reins;
 pub mod session;

@@ -96,20 +96,8 @@ impl Engine {
         let merges = self.finish_abandoned(sweeper).await?;
         let ledger = &self.shared.ledger;
         let Some(claim) = ledger.claim_job(JOB).await? else { return Ok(Swept { merges, ..Swept::default() }) };
-        let renewals = async {
-            loop {
-                tokio::time::sleep(self.shared.settings.upload.lease / 3).await;
-                match ledger.renew_job(claim).await {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(error) => warn!(%error, "the sweeper's lease could not be renewed"),
-                }
-            }
-        };
-        let swept = tokio::select! {
-            swept = self.clean_up() => swept?,
-            () = renewals => Swept::default(),
-        };
+        let swept = self.while_renewed(|| ledger.renew_job(claim), self.clean_up()).await;
+        let swept = swept.unwrap_or_else(|| Ok(Swept::default()))?;
         // Due again a little before this gateway comes by again: whoever comes first has it.
         let pause = if swept.is_full() { Duration::ZERO } else { self.shared.settings.sweep.interval * 3 / 4 };
         ledger.end_job(claim, pause).await?;

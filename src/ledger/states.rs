@@ -9,35 +9,34 @@ use crate::ledger::rows::Reader;
 use crate::ledger::{End, Ledger, size, written};
 
 impl Ledger {
-    /// uploading → completing. None when it is not uploading.
-    pub async fn take_lease(&self, id: UploadId) -> Result<Option<Lease>, LedgerError> {
+    /// A lease that nobody has yet. Whoever asks for it once more, because the
+    /// answer was lost, is given what is its own already.
+    pub fn new_lease(&self) -> Lease {
+        Lease { token: LeaseToken(self.inner.clock.uuid_v4()) }
+    }
+
+    /// uploading → completing. False when it is not uploading.
+    pub async fn take_lease(&self, id: UploadId, lease: Lease) -> Result<bool, LedgerError> {
         let text = "UPDATE uploads SET state = 'completing', lease_token = $2, lease_holder = $3, \
                     lease_until = $4 + $6 + {lease_clock}, updated_at = $5 \
-                    WHERE id = $1 AND state = 'uploading'";
-        self.lease(id, text).await
+                    WHERE id = $1 AND (state = 'uploading' OR (state = 'completing' AND lease_token = $2))";
+        self.lease(id, lease, text).await
     }
 
     /// completing → completing, under another lease, if the last one has run
     /// out without being renewed.
-    pub async fn take_over(&self, id: UploadId) -> Result<Option<Lease>, LedgerError> {
+    pub async fn take_over(&self, id: UploadId, lease: Lease) -> Result<bool, LedgerError> {
         let text = "UPDATE uploads SET lease_token = $2, lease_holder = $3, \
                     lease_until = $4 + $6 + {lease_clock}, updated_at = $5 \
-                    WHERE id = $1 AND state = 'completing' AND lease_until <= $4 + {lease_clock}";
-        self.lease(id, text).await
+                    WHERE id = $1 AND state = 'completing' \
+                    AND (lease_token = $2 OR lease_until <= $4 + {lease_clock})";
+        self.lease(id, lease, text).await
     }
 
-    async fn lease(&self, id: UploadId, text: &'static str) -> Result<Option<Lease>, LedgerError> {
-        let lease = Lease { token: LeaseToken(self.inner.clock.uuid_v4()) };
-        let (boot, now) = (self.inner.boot, self.now().millis());
-        let (lease_clock, millis) = (self.lease_clock(), self.lease_millis());
-        self.write(move |conn| {
-            Box::pin(async move {
-                let swap = sql(text).bind(id.0).bind(lease.token.0).bind(boot);
-                let taken = conn.swapped(swap.bind(lease_clock).bind(now).bind(millis)).await?;
-                Ok(End::Commit(taken.then_some(lease)))
-            })
-        })
-        .await
+    async fn lease(&self, id: UploadId, lease: Lease, text: &'static str) -> Result<bool, LedgerError> {
+        let swap = sql(text).bind(id.0).bind(lease.token.0).bind(self.inner.boot).bind(self.lease_clock());
+        let swap = swap.bind(self.now().millis()).bind(self.lease_millis());
+        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
     }
 
     /// Lets the lease last its full time from now. False when another has
@@ -46,12 +45,8 @@ impl Ledger {
         let until = self.lease_clock().saturating_add(self.lease_millis());
         let text = "UPDATE uploads SET lease_until = $3 + {lease_clock} \
                     WHERE id = $1 AND state = 'completing' AND lease_token = $2";
-        self.write(move |conn| {
-            Box::pin(async move {
-                conn.swapped(sql(text).bind(id.0).bind(lease.token.0).bind(until)).await.map(End::Commit)
-            })
-        })
-        .await
+        let swap = sql(text).bind(id.0).bind(lease.token.0).bind(until);
+        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
     }
 
     /// completing → uploading: the store lacks the chunks `forget`, whose rows

@@ -50,6 +50,18 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
 const HOOK: &str = "https://app.example/hook";
 
+/// The right to merge the upload, if it may be merged.
+async fn take_lease(ledger: &Ledger, id: UploadId) -> Option<Lease> {
+    let lease = ledger.new_lease();
+    ledger.take_lease(id, lease).await.unwrap().then_some(lease)
+}
+
+/// The same in place of a holder that is silent for too long.
+async fn take_over(ledger: &Ledger, id: UploadId) -> Option<Lease> {
+    let lease = ledger.new_lease();
+    ledger.take_over(id, lease).await.unwrap().then_some(lease)
+}
+
 /// One gateway's ledger, and what it stands on.
 struct Gate {
     ledger: Ledger,
@@ -135,7 +147,7 @@ impl Gate {
         for index in 0..chunks {
             self.record(&upload, index).await;
         }
-        let lease = self.ledger.take_lease(upload.id).await.unwrap().unwrap();
+        let lease = take_lease(&self.ledger, upload.id).await.unwrap();
         (upload, lease)
     }
 

@@ -5,7 +5,7 @@ use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Checksum, FileId, ObjectKey, Owner, Progress, SessionId, State, Status};
 use chunkgate::ledger::{Creation, FileCreation, SessionSet};
 
-use super::{Gate, MIB, chunk, on_both, plan, progress, unknown};
+use super::{Gate, MIB, chunk, on_both, plan, progress, take_lease, unknown};
 
 on_both!(
     what_was_created_is_found_as_it_was,
@@ -95,7 +95,7 @@ async fn restarting_gives_up_what_was_there(gate: Gate) {
     let again = gate.ledger.restart_upload(old.id, &gate.wish("a", plan(1)), 10, &events).await.unwrap();
     assert!(matches!(again, Creation::Known(known) if known.id == wish.id));
     // Nor of a merge under way.
-    gate.ledger.take_lease(wish.id).await.unwrap().unwrap();
+    take_lease(&gate.ledger, wish.id).await.unwrap();
     let again = gate.ledger.restart_upload(wish.id, &gate.wish("a", plan(1)), 10, &[]).await.unwrap();
     assert!(matches!(again, Creation::Known(known) if known.id == wish.id));
     // The counter is at one: the old one was released with its end.
@@ -124,7 +124,7 @@ async fn an_owner_has_so_many_open_and_no_more(gate: Gate) {
     assert_eq!(gate.ledger.find_upload(&first.owner, &FileId::parse("b").unwrap()).await.unwrap(), None);
     // Every way out makes room: completed, failed, aborted and expired.
     gate.record(&first, 0).await;
-    let lease = gate.ledger.take_lease(first.id).await.unwrap().unwrap();
+    let lease = take_lease(&gate.ledger, first.id).await.unwrap();
     assert_eq!(gate.ledger.create_upload(&gate.wish("b", plan(1)), 1).await.unwrap(), Creation::TooManyOpen);
     assert!(gate.ledger.complete(first.id, lease, &gate.file(&first), &[]).await.unwrap());
     for name in ["b", "c", "d", "e"] {
@@ -137,7 +137,7 @@ async fn an_owner_has_so_many_open_and_no_more(gate: Gate) {
             "c" => gate.ledger.fail(wish.id, None, failure, &[]).await.unwrap(),
             "d" => gate.ledger.expire(wish.id, wish.expires_at, &[]).await.unwrap(),
             _ => {
-                let lease = gate.ledger.take_lease(wish.id).await.unwrap();
+                let lease = take_lease(&gate.ledger, wish.id).await;
                 gate.ledger.fail(wish.id, lease, failure, &[]).await.unwrap()
             }
         };

@@ -7,13 +7,14 @@ use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Failure, SessionId, State};
 use chunkgate::ledger::{Ledger, LedgerError, Recorded};
 
-use super::{Gate, LEASE, config, on_both, progress};
+use super::{Gate, LEASE, config, on_both, progress, take_lease, take_over};
 
 on_both!(
     of_many_who_merge_one_does,
     a_lease_that_is_renewed_is_not_taken_over,
     a_lease_that_ran_out_is_taken_over_once,
     an_overtaken_holder_moves_nothing,
+    a_lease_that_was_granted_unheard_is_ours,
     a_merge_ends_in_a_file,
     a_merge_goes_back_for_what_is_missing,
     a_merge_fails,
@@ -27,7 +28,7 @@ async fn of_many_who_merge_one_does(gate: Gate) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..64 {
         let ledger = gate.ledger.clone();
-        tasks.spawn(async move { ledger.take_lease(upload.id).await.unwrap() });
+        tasks.spawn(async move { take_lease(&ledger, upload.id).await });
     }
     let leases: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
     assert_eq!(leases.len(), 1);
@@ -39,14 +40,14 @@ async fn a_lease_that_is_renewed_is_not_taken_over(gate: Gate) {
     let (upload, lease) = gate.full("a", 1).await;
     for _ in 0..5 {
         gate.ledger.age_leases(LEASE * 2 / 3);
-        assert_eq!(gate.ledger.take_over(upload.id).await.unwrap(), None);
+        assert_eq!(take_over(&gate.ledger, upload.id).await, None);
         assert_eq!(gate.ledger.stale_completing(10).await.unwrap(), []);
         assert!(gate.ledger.renew_lease(upload.id, lease).await.unwrap());
     }
     // The wall clock has no say.
     if gate.ledger.backend() == "postgres" {
         gate.clock.advance(Duration::from_secs(3600));
-        assert_eq!(gate.ledger.take_over(upload.id).await.unwrap(), None);
+        assert_eq!(take_over(&gate.ledger, upload.id).await, None);
     }
 }
 
@@ -57,7 +58,7 @@ async fn a_lease_that_ran_out_is_taken_over_once(gate: Gate) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..32 {
         let ledger = gate.ledger.clone();
-        tasks.spawn(async move { ledger.take_over(upload.id).await.unwrap() });
+        tasks.spawn(async move { take_over(&ledger, upload.id).await });
     }
     assert_eq!(tasks.join_all().await.into_iter().flatten().count(), 1);
     assert_eq!(gate.ledger.stale_completing(10).await.unwrap(), []);
@@ -66,7 +67,7 @@ async fn a_lease_that_ran_out_is_taken_over_once(gate: Gate) {
 async fn an_overtaken_holder_moves_nothing(gate: Gate) {
     let (upload, old) = gate.full("a", 1).await;
     gate.ledger.age_leases(LEASE * 2);
-    let new = gate.ledger.take_over(upload.id).await.unwrap().unwrap();
+    let new = take_over(&gate.ledger, upload.id).await.unwrap();
     let (ledger, file) = (&gate.ledger, gate.file(&upload));
     let events = [gate.event(&upload, EventKind::Completed)];
     assert!(!ledger.renew_lease(upload.id, old).await.unwrap());
@@ -77,6 +78,27 @@ async fn an_overtaken_holder_moves_nothing(gate: Gate) {
     assert_eq!(ledger.chunk_indexes(upload.id).await.unwrap(), [0]);
     assert!(ledger.complete(upload.id, new, &file, &events).await.unwrap());
     assert!(!ledger.complete(upload.id, new, &file, &events).await.unwrap());
+}
+
+/// faults.md 33: the answer to the grant was lost, and the holder asks again.
+async fn a_lease_that_was_granted_unheard_is_ours(gate: Gate) {
+    let upload = gate.upload("a", 1).await;
+    let (ledger, mine, theirs) = (&gate.ledger, gate.ledger.new_lease(), gate.ledger.new_lease());
+    for _ in 0..2 {
+        assert!(ledger.take_lease(upload.id, mine).await.unwrap());
+        assert!(!ledger.take_lease(upload.id, theirs).await.unwrap(), "it is nobody else's");
+    }
+    // Asking again is renewing.
+    gate.ledger.age_leases(LEASE * 2 / 3);
+    assert!(ledger.take_lease(upload.id, mine).await.unwrap());
+    gate.ledger.age_leases(LEASE * 2 / 3);
+    assert!(!ledger.take_over(upload.id, theirs).await.unwrap());
+    gate.ledger.age_leases(LEASE);
+    for _ in 0..2 {
+        assert!(ledger.take_over(upload.id, theirs).await.unwrap());
+        assert!(!ledger.take_lease(upload.id, mine).await.unwrap(), "who was overtaken has none");
+    }
+    assert!(ledger.renew_lease(upload.id, theirs).await.unwrap());
 }
 
 async fn a_merge_ends_in_a_file(gate: Gate) {
@@ -92,7 +114,7 @@ async fn a_merge_ends_in_a_file(gate: Gate) {
     // One multipart upload was asked for, and it became the object.
     assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
     for gone in [
-        gate.ledger.take_lease(upload.id).await.unwrap().is_some(),
+        take_lease(&gate.ledger, upload.id).await.is_some(),
         gate.ledger.abort(upload.id, &[]).await.unwrap(),
         gate.ledger.expire(upload.id, upload.expires_at, &[]).await.unwrap(),
         gate.ledger.fail(upload.id, None, Failure::UploadLost, &[]).await.unwrap(),
@@ -108,7 +130,7 @@ async fn a_merge_goes_back_for_what_is_missing(gate: Gate) {
     assert_eq!(gate.ledger.chunk_indexes(upload.id).await.unwrap(), [0, 2, 3]);
     assert_eq!(gate.record(&upload, 1).await, Recorded::New(progress(4)));
     assert_eq!(gate.record(&upload, 4).await, Recorded::New(progress(5)));
-    assert!(gate.ledger.take_lease(upload.id).await.unwrap().is_some());
+    assert!(take_lease(&gate.ledger, upload.id).await.is_some());
 }
 
 async fn a_merge_fails(gate: Gate) {
@@ -131,7 +153,7 @@ async fn of_abort_expire_and_merge_one_wins(gate: Gate) {
         let (a, b, c) = tokio::join!(
             tokio::spawn(async move { a.abort(id, &[aborted]).await.unwrap() }),
             tokio::spawn(async move { b.expire(id, at, &[expired]).await.unwrap() }),
-            tokio::spawn(async move { c.take_lease(id).await.unwrap().is_some() }),
+            tokio::spawn(async move { take_lease(&c, id).await.is_some() }),
         );
         let won = [a.unwrap(), b.unwrap(), c.unwrap()];
         assert_eq!(won.iter().filter(|won| **won).count(), 1, "{won:?}");
@@ -144,11 +166,11 @@ async fn a_new_process_takes_over(gate: Gate) {
     let (upload, old) = gate.full("a", 1).await;
     let gate = gate.restart().await;
     if gate.ledger.backend() == "postgres" {
-        assert_eq!(gate.ledger.take_over(upload.id).await.unwrap(), None);
+        assert_eq!(take_over(&gate.ledger, upload.id).await, None);
         gate.ledger.age_leases(LEASE + Duration::from_secs(1));
     }
     assert_eq!(gate.ledger.stale_completing(10).await.unwrap().len(), 1);
-    let new = gate.ledger.take_over(upload.id).await.unwrap().unwrap();
+    let new = take_over(&gate.ledger, upload.id).await.unwrap();
     assert_ne!(new, old);
     assert!(gate.ledger.complete(upload.id, new, &gate.file(&upload), &[]).await.unwrap());
 }

@@ -6,7 +6,7 @@ use chunkgate::domain::Owner;
 use chunkgate::ledger::{DatabaseConfig, Ledger, LedgerError, OpenError, Recorded};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
-use super::{Gate, LEASE, chunk, config, on_both, plan, progress};
+use super::{Gate, LEASE, chunk, config, on_both, plan, progress, take_lease};
 use crate::postgres::new_database;
 
 on_both!(
@@ -178,8 +178,8 @@ async fn two_gateways_share_one_postgres() {
     let new = all.iter().filter(|r| matches!(r, Recorded::New(_))).count();
     assert_eq!(new, 100);
     assert_eq!(b.progress(upload.id).await.unwrap(), progress(100));
-    let (mine, theirs) = tokio::join!(a.ledger.take_lease(upload.id), b.take_lease(upload.id));
-    assert_eq!([mine.unwrap(), theirs.unwrap()].iter().flatten().count(), 1);
+    let (mine, theirs) = tokio::join!(take_lease(&a.ledger, upload.id), take_lease(&b, upload.id));
+    assert_eq!([mine, theirs].iter().flatten().count(), 1);
     assert_eq!(b.list_uploads(Some(&Owner::local()), None, None, 10).await.unwrap().len(), 1);
 }
 
@@ -222,5 +222,5 @@ async fn a_postgres_that_drops_connections_loses_nothing() {
     }
     assert!(cuts > 1);
     assert_eq!(gate.ledger.progress(upload.id).await.unwrap(), progress(1600));
-    assert!(gate.ledger.take_lease(upload.id).await.is_ok());
+    assert!(take_lease(&gate.ledger, upload.id).await.is_some());
 }

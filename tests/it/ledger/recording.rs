@@ -4,7 +4,7 @@ use chunkgate::domain::plan::Lesson;
 use chunkgate::domain::{Chunk, Crc64, Geometry, Learning, Plan, Progress, UploadId};
 use chunkgate::ledger::{RecordChunk, Recorded};
 
-use super::{BOUNDS, Gate, MIB, chunk, lesson, on_both, plan, progress, unknown};
+use super::{BOUNDS, Gate, MIB, chunk, lesson, on_both, plan, progress, take_lease, unknown};
 
 on_both!(
     a_chunk_is_recorded_once,
@@ -146,7 +146,7 @@ async fn the_last_chunk_may_teach_first(gate: Gate) {
 async fn an_upload_that_has_ended_takes_none(gate: Gate) {
     let upload = gate.upload("a", 3).await;
     gate.record(&upload, 0).await;
-    let lease = gate.ledger.take_lease(upload.id).await.unwrap().unwrap();
+    let lease = take_lease(&gate.ledger, upload.id).await.unwrap();
     assert_eq!(gate.record(&upload, 1).await, Recorded::NotOpen);
     // A repeat is one whatever became of the upload.
     assert_eq!(gate.record(&upload, 0).await, Recorded::Known(chunk(0), progress(1)));

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use super::{Gate, on_both, plan};
+use super::{Gate, on_both, plan, take_lease};
 
 on_both!(many_at_once_share_a_commit, completing_ten_thousand_parts);
 
@@ -47,7 +47,7 @@ async fn completing_ten_thousand_parts(gate: Gate) {
     }
     tasks.join_all().await;
     let began = now();
-    let lease = gate.ledger.take_lease(upload.id).await.unwrap().unwrap();
+    let lease = take_lease(&gate.ledger, upload.id).await.unwrap();
     let leased = began.elapsed();
     let parts = gate.ledger.parts(upload.id).await.unwrap();
     let listed = began.elapsed();

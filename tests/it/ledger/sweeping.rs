@@ -7,7 +7,7 @@ use chunkgate::domain::SessionId;
 use chunkgate::domain::event::EventKind;
 use chunkgate::ledger::{Creation, FileCreation};
 
-use super::{DAY, Gate, HOOK, LEASE, chunk, on_both, plan};
+use super::{DAY, Gate, HOOK, LEASE, chunk, on_both, plan, take_lease};
 
 on_both!(
     what_expires_is_due_and_expires_once,
@@ -50,7 +50,7 @@ async fn all_chunks_and_no_merge_is_found(gate: Gate) {
     by_hand.auto_complete = false;
     let Creation::Created(by_hand) = gate.ledger.create_upload(&by_hand, 100).await.unwrap() else { panic!() };
     gate.record(&by_hand, 0).await;
-    gate.ledger.take_lease(ready.remove(2)).await.unwrap().unwrap();
+    take_lease(&gate.ledger, ready.remove(2)).await.unwrap();
     ready.sort_unstable();
 
     let first: Vec<_> = gate.ledger.ready_to_merge(None, 3).await.unwrap().iter().map(|u| u.id).collect();
@@ -77,7 +77,7 @@ async fn remains_are_listed_until_they_are_cleared(gate: Gate) {
     let lease = {
         assert!(gate.ledger.reopen(merged.id, lease, &[]).await.unwrap());
         assert!(gate.ledger.intend_session(merged.id).await.unwrap());
-        gate.ledger.take_lease(merged.id).await.unwrap().unwrap()
+        take_lease(&gate.ledger, merged.id).await.unwrap()
     };
     assert!(gate.ledger.complete(merged.id, lease, &gate.file(&merged), &[]).await.unwrap());
     assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap()[0].id, merged.id);
