@@ -78,7 +78,10 @@ pub const KEYS: &[Key] = &[
         "Make a fileId of owner, name and chunk count for forms without one. Two versions of one name can then meet.",
     ),
     key("sweep.interval", "How often what was left behind is looked for."),
-    key("sweep.orphan_after", "How long a multipart upload in the store that nobody claims is left alone."),
+    key(
+        "sweep.orphan_after",
+        "How long a multipart upload that nobody claims, and an object that became no file, are left alone.",
+    ),
     key("sweep.keep_chunks", "How long a completed upload's chunks are remembered, for late repeats."),
     key(
         "sweep.whole_prefix",

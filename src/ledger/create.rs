@@ -49,22 +49,16 @@ pub enum Creation {
     TooManyOpen,
 }
 
-/// Another writer may come in between so often before we give up.
-const RACES_MAX: u32 = 16;
-
 impl Ledger {
     /// Begins an upload, unless its fileId means one that is open, completing
     /// or completed. One that was aborted, expired or failed is replaced. Of
     /// many at once, one is created and all others get to know it.
     pub async fn create_upload(&self, new: &NewUpload, open_max: u32) -> Result<Creation, LedgerError> {
-        for _ in 0..RACES_MAX {
+        let attempt = || {
             let new = new.clone();
-            let created = self.write(move |conn| Box::pin(async move { create(conn, &new, open_max).await }));
-            if let Some(creation) = created.await? {
-                return Ok(creation);
-            }
-        }
-        Err(contended())
+            self.write(move |conn| Box::pin(async move { create(conn, &new, open_max).await }))
+        };
+        unless_contended(attempt).await
     }
 
     /// Gives up what this fileId means now, namely `old`, and begins anew, in
@@ -78,20 +72,26 @@ impl Ledger {
         open_max: u32,
         events: &[NewEvent],
     ) -> Result<Creation, LedgerError> {
-        for _ in 0..RACES_MAX {
+        let attempt = || {
             let (new, events) = (new.clone(), events.to_vec());
-            let restarted =
-                self.write(move |conn| Box::pin(async move { restart(conn, old, &new, open_max, &events).await }));
-            if let Some(creation) = restarted.await? {
-                return Ok(creation);
-            }
-        }
-        Err(contended())
+            self.write(move |conn| Box::pin(async move { restart(conn, old, &new, open_max, &events).await }))
+        };
+        unless_contended(attempt).await
     }
 }
 
-pub(super) fn contended() -> LedgerError {
-    LedgerError::Unavailable("too many requests changed this upload at once".to_owned())
+/// Tries again when another writer came in between, so often and no more.
+pub(super) async fn unless_contended<T, A>(attempt: impl Fn() -> A) -> Result<T, LedgerError>
+where
+    A: Future<Output = Result<Option<T>, LedgerError>>,
+{
+    const RACES_MAX: u32 = 16;
+    for _ in 0..RACES_MAX {
+        if let Some(done) = attempt().await? {
+            return Ok(done);
+        }
+    }
+    Err(LedgerError::Unavailable("too many requests changed this upload at once".to_owned()))
 }
 
 /// One attempt; `None` when another writer came in between.

@@ -1,7 +1,7 @@
 //! Files: completed uploads, and small ones that came in one request.
 
 use crate::domain::{File, FileId, ObjectKey, Owner, Timestamp, Upload};
-use crate::ledger::create::{self, NewUpload, contended, is_over, retire};
+use crate::ledger::create::{self, NewUpload, is_over, retire, unless_contended};
 use crate::ledger::db::{Conn, Row, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
@@ -20,9 +20,6 @@ pub enum FileCreation {
     /// not intended.
     Condemned,
 }
-
-/// Another writer may come in between so often before we give up.
-const RACES_MAX: u32 = 16;
 
 impl Ledger {
     /// Says that an object is about to be put under this key: before it is,
@@ -63,14 +60,11 @@ impl Ledger {
         file: &File,
         events: &[NewEvent],
     ) -> Result<FileCreation, LedgerError> {
-        for _ in 0..RACES_MAX {
+        let attempt = || {
             let (new, file, events) = (new.clone(), file.clone(), events.to_vec());
-            let created = self.write(move |conn| Box::pin(async move { create(conn, &new, &file, &events).await }));
-            if let Some(creation) = created.await? {
-                return Ok(creation);
-            }
-        }
-        Err(contended())
+            self.write(move |conn| Box::pin(async move { create(conn, &new, &file, &events).await }))
+        };
+        unless_contended(attempt).await
     }
 
     /// The file of this id.

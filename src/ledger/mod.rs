@@ -86,7 +86,13 @@ enum Pools {
         /// The one connection that writes; none when nothing does.
         writer: Option<SqlitePool>,
     },
-    Postgres(PgPool),
+    Postgres {
+        /// For all that reads, and for transactions.
+        shared: PgPool,
+        /// For chunks: their bytes are in the store already when they are
+        /// recorded, and must not wait behind those who only ask.
+        writer: PgPool,
+    },
 }
 
 /// How a transaction ends.
@@ -125,7 +131,10 @@ impl Ledger {
                     writer.close().await;
                 }
             }
-            Pools::Postgres(pool) => pool.close().await,
+            Pools::Postgres { shared, writer } => {
+                writer.close().await;
+                shared.close().await;
+            }
         }
         self.inner.lock.lock().await.take();
     }
@@ -174,14 +183,14 @@ impl Pools {
     const fn backend(&self) -> Backend {
         match self {
             Self::Sqlite { .. } => Backend::Sqlite,
-            Self::Postgres(_) => Backend::Postgres,
+            Self::Postgres { .. } => Backend::Postgres,
         }
     }
 
     async fn reader(&self) -> Result<Conn, LedgerError> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Conn::Sqlite(readers.acquire().await?),
-            Self::Postgres(pool) => Conn::Postgres(pool.acquire().await?),
+            Self::Postgres { shared, .. } => Conn::Postgres(shared.acquire().await?),
         })
     }
 }

@@ -42,6 +42,10 @@ enum Target {
     Postgres(Box<PgConnectOptions>),
 }
 
+/// Connections that record chunks: one with a batch, the other with the counts
+/// of the batch before it.
+const CHUNK_CONNECTIONS: u32 = 2;
+
 impl Ledger {
     /// Opens the ledger to read and write: connects (waiting up to
     /// `acquire_timeout`), makes and locks the SQLite file, migrates, and
@@ -286,16 +290,18 @@ fn readers_of(config: &DatabaseConfig, path: &Path) -> SqlitePool {
 }
 
 fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
-    // The writer has one and its counts may have another.
-    let max = config.max_connections.max(2);
-    let pool = PgPoolOptions::new()
-        .max_connections(max)
-        .min_connections(config.min_connections.min(max))
-        .idle_timeout(config.idle_timeout)
-        .max_lifetime(config.max_lifetime)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_lazy_with(options.disable_statement_logging());
-    Pools::Postgres(pool)
+    let options = options.disable_statement_logging();
+    let shared = config.max_connections.saturating_sub(CHUNK_CONNECTIONS).max(1);
+    let pool = |max: u32| {
+        PgPoolOptions::new()
+            .max_connections(max)
+            .min_connections(config.min_connections.min(max))
+            .idle_timeout(config.idle_timeout)
+            .max_lifetime(config.max_lifetime)
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(options.clone())
+    };
+    Pools::Postgres { shared: pool(shared), writer: pool(CHUNK_CONNECTIONS) }
 }
 
 async fn migrate_postgres(options: &PgConnectOptions, timeout: Duration) -> Result<Migrated, OpenError> {

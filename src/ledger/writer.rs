@@ -142,9 +142,9 @@ impl Writer {
         let job: Box<dyn Transaction> = Box::new(Job { job: Some(job), outcome: None, reply });
         match &self.pools {
             Pools::Sqlite { .. } => self.queue.send(Write::Transaction(job)).await.map_err(|_| closed())?,
-            Pools::Postgres(pool) => {
+            Pools::Postgres { shared, .. } => {
                 // A task of its own: a caller that goes away must not leave it half done.
-                tokio::spawn(postgres::alone(pool.clone(), job));
+                tokio::spawn(postgres::alone(shared.clone(), job));
             }
         }
         answer.await.map_err(|_| closed())?
@@ -186,7 +186,7 @@ async fn commit(pools: &Pools, groups: Vec<Group>, broken: &Broken) -> Result<()
     match pools {
         Pools::Sqlite { writer: Some(writer), .. } => sqlite::batch(pools, writer, groups, broken).await,
         Pools::Sqlite { writer: None, .. } => groups.into_iter().for_each(|g| g.settle(Err(LedgerError::ReadOnly))),
-        Pools::Postgres(pool) => postgres::batch(pool, groups).await?,
+        Pools::Postgres { writer, .. } => postgres::batch(pools, writer, groups).await?,
     }
     Ok(())
 }

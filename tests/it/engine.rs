@@ -30,6 +30,20 @@ struct House {
     _folder: tempfile::TempDir,
 }
 
+/// What a client wishes for that says no more than it must.
+fn wanted(id: &str, bytes: usize) -> CreateUpload {
+    CreateUpload {
+        file_id: Some(file_id(id)),
+        file_name: "a".to_owned(),
+        content_type: None,
+        metadata: BTreeMap::new(),
+        checksum: None,
+        auto_complete: None,
+        restart: false,
+        cut: Cut::Declared { total_bytes: bytes as u64, chunk_bytes: Some(CHUNK as u64), count: None },
+    }
+}
+
 impl House {
     async fn on(url: Option<String>) -> Self {
         Self::with(url, SweepConfig::default()).await
@@ -63,17 +77,7 @@ impl House {
     }
 
     async fn create(&self, id: &str, chunks: usize) {
-        let wanted = CreateUpload {
-            file_id: Some(file_id(id)),
-            file_name: "a".to_owned(),
-            content_type: None,
-            metadata: BTreeMap::new(),
-            checksum: None,
-            auto_complete: None,
-            restart: false,
-            cut: Cut::Declared { total_bytes: (chunks * CHUNK) as u64, chunk_bytes: Some(CHUNK as u64), count: None },
-        };
-        self.engine.create(&Owner::local(), wanted).await.expect("an upload");
+        self.engine.create(&Owner::local(), wanted(id, chunks * CHUNK)).await.expect("an upload");
     }
 
     async fn put(&self, id: &str, index: usize) -> Result<ChunkStored, EngineError> {
@@ -90,18 +94,8 @@ impl House {
     }
 
     async fn put_file(&self, id: &str) -> Result<File, EngineError> {
-        let wanted = CreateUpload {
-            file_id: Some(file_id(id)),
-            file_name: "a".to_owned(),
-            content_type: None,
-            metadata: BTreeMap::new(),
-            checksum: None,
-            auto_complete: None,
-            restart: false,
-            cut: Cut::Declared { total_bytes: 5, chunk_bytes: None, count: None },
-        };
         let body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(b"small"))]));
-        self.engine.put_file(Owner::local(), wanted, 5, body).await
+        self.engine.put_file(Owner::local(), wanted(id, 5), 5, body).await
     }
 
     async fn put_ok(&self, id: &str, index: usize) -> ChunkStored {
@@ -326,16 +320,7 @@ async fn a_checksum_may_be_declared_by_who_resumes() {
     for house in House::both().await {
         house.create("c", 2).await;
         house.put_ok("c", 0).await;
-        let declared = |value| CreateUpload {
-            file_id: Some(file_id("c")),
-            file_name: "a".to_owned(),
-            content_type: None,
-            metadata: BTreeMap::new(),
-            checksum: Some(Checksum::Crc64(Crc64(value))),
-            auto_complete: None,
-            restart: false,
-            cut: Cut::Declared { total_bytes: (2 * CHUNK) as u64, chunk_bytes: Some(CHUNK as u64), count: None },
-        };
+        let declared = |value| CreateUpload { checksum: Some(Checksum::Crc64(Crc64(value))), ..wanted("c", 2 * CHUNK) };
         house.engine.create(&Owner::local(), declared(1)).await.expect("resumed");
         let differs = house.engine.create(&Owner::local(), declared(2)).await.expect_err("a refusal");
         assert_eq!(differs.refusal().code(), "upload_conflict");
@@ -395,16 +380,7 @@ async fn multipart_uploads_of_strangers_are_left_alone_unless_told() {
 async fn an_empty_file_is_not_created_while_the_store_is_away() {
     let house = House::on(None).await;
     house.faulty.fail_next(Operation::Put, Fault::Unavailable);
-    let wanted = |restart| CreateUpload {
-        file_id: Some(file_id("k")),
-        file_name: "a".to_owned(),
-        content_type: None,
-        metadata: BTreeMap::new(),
-        checksum: None,
-        auto_complete: Some(false),
-        restart,
-        cut: Cut::Declared { total_bytes: 0, chunk_bytes: None, count: None },
-    };
+    let wanted = |restart| CreateUpload { auto_complete: Some(false), restart, ..wanted("k", 0) };
     let refused = house.engine.create(&Owner::local(), wanted(false)).await.expect_err("a refusal");
     assert_eq!(refused.refusal().code(), "store_unavailable");
     assert!(house.engine.known(&Owner::local(), &file_id("k")).await.expect("an answer").is_none());

@@ -2,10 +2,10 @@
 //! to over real sockets, killed and started again. With it an emulator as its
 //! store, a Postgres database, and a receiver of its webhooks.
 
-use std::fs::File;
+mod emulator;
+mod running;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 use crate::hooks::Hooks;
 use crate::postgres;
+pub(crate) use emulator::Emulator;
+use running::Running;
 
 pub(crate) const KIB: usize = 1 << 10;
 pub(crate) const MIB: usize = 1 << 20;
@@ -135,18 +137,11 @@ impl Gateway {
     pub(crate) async fn stop(&mut self) -> std::process::ExitStatus {
         let mut running = self.process.take().expect("a process");
         running.signal(rustix::process::Signal::TERM);
-        let child = &mut running.child;
-        for _ in 0..600 {
-            if let Some(status) = child.try_wait().expect("a child") {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the gateway does not stop: {}", self.log());
+        running.ended().await.unwrap_or_else(|| panic!("the gateway does not stop: {}", self.log()))
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.as_ref().expect("a process").child.id()
+        self.process.as_ref().expect("a process").pid()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -308,112 +303,6 @@ pub(crate) fn content(bytes: usize, seed: u64) -> Vec<u8> {
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     hex::encode(sha2::Sha256::digest(bytes))
-}
-
-/// A child process that dies with its owner, by its process id.
-struct Running {
-    child: Child,
-}
-
-impl Running {
-    fn spawn(
-        arguments: &[&str],
-        environment: impl Iterator<Item = (String, String)>,
-        folder: &Path,
-        log: &Path,
-    ) -> Self {
-        let log = File::options().append(true).create(true).open(log).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_chunkgate"))
-            .args(arguments)
-            .env_clear()
-            .envs(environment)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
-        Self { child }
-    }
-
-    async fn wait_until_live(&mut self, url: &str, log: &Path) {
-        let http = client();
-        for _ in 0..400 {
-            if http.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                panic!("it ended with {status}: {}", std::fs::read_to_string(log).unwrap_or_default());
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("it does not answer: {}", std::fs::read_to_string(log).unwrap_or_default());
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("it can be signalled");
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // SIGKILL, by its process id, and waited for: nothing outlives a test.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The emulator as a store.
-pub(crate) struct Emulator {
-    pub(crate) address: SocketAddr,
-    folder: PathBuf,
-    process: Option<Running>,
-}
-
-impl Emulator {
-    pub(crate) async fn start(folder: &Path) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder");
-        let mut emulator = Self { address: free_address(), folder: folder.to_owned(), process: None };
-        emulator.boot().await;
-        emulator
-    }
-
-    pub(crate) async fn boot(&mut self) {
-        let (address, data) = (self.address.to_string(), self.folder.join("data").display().to_string());
-        let arguments = ["emulator", "--listen", &address, "--bucket", "bkt", "--access-key-id", "ak"];
-        let more = ["--access-key-secret", "sk", "--data-dir", &data];
-        let log = self.folder.join("emulator.log");
-        let arguments: Vec<&str> = arguments.into_iter().chain(more).collect();
-        let mut running = Running::spawn(&arguments, std::iter::empty(), &self.folder, &log);
-        running.wait_until_live(&format!("http://{address}/-/stats"), &log).await;
-        self.process = Some(running);
-    }
-
-    pub(crate) fn stop(&mut self) {
-        drop(self.process.take());
-    }
-
-    /// How a gateway is told of it.
-    pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        let pairs = [
-            ("STORE__KIND", "oss".to_owned()),
-            ("STORE__OSS__ENDPOINT", format!("http://{}", self.address)),
-            ("STORE__OSS__BUCKET", "bkt".to_owned()),
-            ("STORE__OSS__REGION", "cn-hangzhou".to_owned()),
-            ("STORE__OSS__ACCESS_KEY_ID", "ak".to_owned()),
-            ("STORE__OSS__ACCESS_KEY_SECRET", "sk".to_owned()),
-            ("STORE__OSS__PATH_STYLE", "true".to_owned()),
-        ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-    }
-
-    /// How often an operation was called.
-    pub(crate) async fn calls(&self, operation: &str) -> u64 {
-        let url = format!("http://{}/-/stats", self.address);
-        let stats: Value = client().get(url).send().await.expect("stats").json().await.expect("json");
-        stats[operation].as_u64().unwrap_or_else(|| panic!("no {operation} in {stats}"))
-    }
 }
 
 /// An address that stays free while a gateway is restarted on it: below the

@@ -12,11 +12,11 @@ use crate::ledger::writer::{Group, Keep, Reply, Transaction, answer_chunks, clos
 /// Records a batch, or answers all of it with why not. `Err` when there was no
 /// connection in time: then whoever waits behind this batch need not wait for
 /// another attempt.
-pub(super) async fn batch(pool: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
+pub(super) async fn batch(pools: &Pools, writer: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
     let mut groups = groups.into_iter();
     while let Some(group) = groups.next() {
         let result = match group {
-            Group::Chunks(records, replies) => chunks(pool, records, replies).await,
+            Group::Chunks(records, replies) => chunks(pools, writer, records, replies).await,
             Group::Transaction(job) => {
                 job.settle(Err(closed()));
                 Ok(())
@@ -33,18 +33,23 @@ pub(super) async fn batch(pool: &PgPool, groups: Vec<Group>) -> Result<(), Ledge
 /// All in one statement. A connection that was lost on the way is worth one
 /// more attempt, for recording twice is recording once; if the statement fails
 /// by one of them, each gets its own.
-async fn chunks(pool: &PgPool, records: Vec<RecordChunk>, replies: Vec<Reply<Recorded>>) -> Result<(), LedgerError> {
-    let mut attempt = try_chunks(pool, &records, false).await;
+async fn chunks(
+    pools: &Pools,
+    writer: &PgPool,
+    records: Vec<RecordChunk>,
+    replies: Vec<Reply<Recorded>>,
+) -> Result<(), LedgerError> {
+    let mut attempt = try_chunks(writer, &records, false).await;
     if let Ok(Err(lost)) = &attempt
         && lost.is_transient()
     {
         tracing::warn!(error = %lost, chunks = records.len(), "a batch of chunks is recorded once more");
-        attempt = try_chunks(pool, &records, true).await;
+        attempt = try_chunks(writer, &records, true).await;
     }
     match attempt {
         Ok(Ok((conn, entries))) => {
             let entries = entries.into_iter().map(Ok).collect();
-            answer_chunks(Pools::Postgres(pool.clone()), Some(conn), &records, entries, replies);
+            answer_chunks(pools.clone(), Some(conn), &records, entries, replies);
             Ok(())
         }
         Ok(Err(e)) if e.is_transient() || records.len() == 1 => {
@@ -53,7 +58,7 @@ async fn chunks(pool: &PgPool, records: Vec<RecordChunk>, replies: Vec<Reply<Rec
         }
         Ok(Err(_)) => {
             for (record, reply) in records.into_iter().zip(replies) {
-                Box::pin(chunks(pool, vec![record], vec![reply])).await?;
+                Box::pin(chunks(pools, writer, vec![record], vec![reply])).await?;
             }
             Ok(())
         }
@@ -67,30 +72,30 @@ async fn chunks(pool: &PgPool, records: Vec<RecordChunk>, replies: Vec<Reply<Rec
 /// The outer error is of a connection that could not be had, the inner one of
 /// the attempt. Gives the connection back for the count.
 async fn try_chunks(
-    pool: &PgPool,
+    writer: &PgPool,
     records: &[RecordChunk],
     again: bool,
 ) -> Result<Result<(Conn, Vec<Entry>), LedgerError>, LedgerError> {
-    let connection = pool.acquire().await?;
+    let connection = writer.acquire().await?;
     if !record::is_plain(records) {
         drop(connection);
-        return Ok(in_transaction(pool, records, again).await);
+        return Ok(in_transaction(writer, records, again).await);
     }
     let mut conn = Conn::Postgres(connection);
     Ok(record::record(&mut conn, records, again).await.map(|entries| (conn, entries)))
 }
 
 async fn in_transaction(
-    pool: &PgPool,
+    writer: &PgPool,
     records: &[RecordChunk],
     again: bool,
 ) -> Result<(Conn, Vec<Entry>), LedgerError> {
-    let mut conn = Conn::PostgresTransaction(pool.begin().await?);
+    let mut conn = Conn::PostgresTransaction(writer.begin().await?);
     let entries = record::record(&mut conn, records, again).await?;
     if let Conn::PostgresTransaction(transaction) = conn {
         transaction.commit().await?;
     }
-    Ok((Conn::Postgres(pool.acquire().await?), entries))
+    Ok((Conn::Postgres(writer.acquire().await?), entries))
 }
 
 /// A transaction on a connection of its own.
