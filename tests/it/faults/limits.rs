@@ -80,6 +80,9 @@ async fn resume(to: SocketAddr, n: usize, piece: &[u8], clock: &SystemClock) -> 
     life
 }
 
+/// After so long without an answer, uploaders break off.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 async fn all_at_once(database: Database, clients: usize) {
     machine::need_descriptors(clients as u64 + 2000);
     let url = new_database().await;
@@ -140,8 +143,8 @@ async fn all_at_once(database: Database, clients: usize) {
     );
     let reset = refused.get(RESET).copied().unwrap_or(0);
     assert!(reset * 100 < clients, "{reset} connections were reset");
-    // The queue's two seconds, and what two cores need for all their connections.
-    assert!(p99 < Duration::from_secs(20), "{p99:?}");
+    // Nobody is left waiting until an uploader gives up by itself.
+    assert!(p99 < PATIENCE, "{p99:?}");
     assert!(peak < 1024, "{peak} MiB");
     for n in 0..UPLOADS {
         gateway.until(&format!("u{n}"), "completed").await;
@@ -160,11 +163,10 @@ async fn fault_30_ten_thousand_clients_resume_at_once() {
     all_at_once(Database::Sqlite, 10_000).await;
 }
 
-/// Fewer, for the time that it takes.
 #[tokio::test(flavor = "multi_thread")]
-async fn fault_30_two_thousand_clients_resume_at_once_on_postgres() {
+async fn fault_30_ten_thousand_clients_resume_at_once_on_postgres() {
     let _turn = TURN.lock().await;
-    all_at_once(Database::Postgres, 2000).await;
+    all_at_once(Database::Postgres, 10_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
