@@ -2,6 +2,7 @@
 //! it. Used by the command line and by the tests.
 
 mod access;
+mod bench;
 mod store;
 
 use std::io;
@@ -30,6 +31,7 @@ use crate::serve::{ServeLimits, serve as accept};
 use crate::store::Store;
 use crate::store::guarded::Guarded;
 use access::access;
+pub use bench::bench;
 use store::{check_store, open_store};
 
 /// Connections when nothing else is said and descriptors allow it.

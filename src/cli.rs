@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::bench::BenchConfig;
 use crate::config::{Origin, Setting, Sources, Strictness};
 use crate::emulator::EmulatorConfig;
 
@@ -26,6 +27,16 @@ Example, in two terminals:
   OSS_ACCESS_KEY_ID=id OSS_ACCESS_KEY_SECRET=secret chunkgate --store oss \\
     --set store.oss.endpoint=http://127.0.0.1:9000 --set store.oss.bucket=demo \\
     --set store.oss.region=cn-hangzhou --set store.oss.path_style=true";
+
+const BENCH_EXAMPLE: &str = "\
+Examples:
+  chunkgate bench --uploads 16 --file-size 64MiB
+                                               sixteen files at once, three chunks of each
+  chunkgate bench --mode file --file-size 16KiB --files 10000 --uploads 32
+                                               small files in one request each
+  chunkgate bench --slow 1000 --json           beside a thousand clients on bad networks
+
+Exit code 1 when a file failed or has other bytes: then there is no rate.";
 
 /// A gateway for resumable uploads: browsers send files in chunks, and one
 /// object arrives in the store.
@@ -63,6 +74,13 @@ pub enum Command {
     /// upload to it, and so does a gateway with `store.kind = "oss"`.
     #[command(after_help = EMULATOR_EXAMPLE)]
     Emulator(EmulatorConfig),
+    /// Load a gateway with uploads and say how fast it is
+    ///
+    /// Uploads files that differ in every chunk, sends again what is refused
+    /// for now, and compares some of the files afterwards. What it uploaded
+    /// stays: take a gateway whose store may be emptied.
+    #[command(after_help = BENCH_EXAMPLE)]
+    Bench(BenchConfig),
 }
 
 /// `chunkgate serve`

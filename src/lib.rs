@@ -46,6 +46,7 @@
 //! included, as that client expects it. Merge its routes in [`http::public`].
 
 pub mod app;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

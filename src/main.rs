@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use chunkgate::app::{self, AppError, ServeOptions};
+use chunkgate::bench::BenchConfig;
 use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs, SweepArgs};
 use chunkgate::config::{self, Config, Loaded, Strictness};
 use chunkgate::emulator::EmulatorConfig;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => configured(&args, NOBODY_SERVED).and_then(|config| run(app::migrate(config))),
         Command::Sweep(args) => sweep(&args),
         Command::Emulator(config) => emulate(config),
+        Command::Bench(config) => bench(&config),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,6 +56,10 @@ fn serve(args: &ServeArgs) -> Result<(), AppError> {
 fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
     logging::start(&LogConfig::default()).map_err(|e| AppError::Configuration(e.to_string()))?;
     run(app::emulate(config))
+}
+
+fn bench(config: &BenchConfig) -> Result<(), AppError> {
+    run(app::bench(config))
 }
 
 fn sweep(args: &SweepArgs) -> Result<(), AppError> {

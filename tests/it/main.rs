@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod bad_config;
+mod bench;
 mod browser;
 mod chaos;
 mod emulator;
