@@ -2,11 +2,12 @@
 //! both. What must differ stands in braces and is put in here.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite};
 use uuid::Uuid;
 
 use crate::ledger::error::LedgerError;
@@ -18,12 +19,25 @@ pub(super) enum Backend {
     Postgres,
 }
 
-/// A connection, perhaps in a transaction.
-pub(super) enum Conn {
+/// A connection, perhaps in a transaction. One that is dropped in the middle of
+/// something is closed rather than given back: its transaction is rolled back,
+/// and nobody waits for an answer that may never come.
+pub(super) struct Conn {
+    of: Of,
+    /// A statement is being answered.
+    busy: bool,
+    in_transaction: bool,
+}
+
+enum Of {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
-    PostgresTransaction(Transaction<'static, Postgres>),
 }
+
+/// The longest that Postgres may be silent while it is asked something. It ends
+/// its own part sooner (`open::POSTGRES_LIMITS`), so whoever is silent for so
+/// long is not there any more, although its connection is.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// A value on its way into a statement.
 #[derive(Clone, Debug)]
@@ -47,6 +61,7 @@ pub(super) struct Statement {
 
 /// Begins a statement. In `text` stand `$1`… for values, and in braces:
 /// `{lease_clock}` is what the database adds to the lease clock;
+/// `{immediate}` begins a transaction that writes;
 /// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
 /// `{chunk_rows}` are the rows that `Statement::chunk_rows` binds.
@@ -80,7 +95,8 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
             ("lease_clock", Backend::Postgres) => {
                 out.push_str("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)");
             }
-            ("skip_locked", Backend::Sqlite) => {}
+            ("immediate", Backend::Sqlite) => out.push_str("IMMEDIATE"),
+            ("skip_locked", Backend::Sqlite) | ("immediate", Backend::Postgres) => {}
             ("skip_locked", Backend::Postgres) => out.push_str("FOR UPDATE SKIP LOCKED"),
             // One JSON text for all rows and columns: six arrays would be joined by position.
             ("chunk_rows", Backend::Sqlite) => out.push_str(
@@ -153,43 +169,68 @@ fn for_postgres(statement: Statement) -> PostgresQuery {
     query
 }
 
-enum Raw<'c> {
-    Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+impl From<PoolConnection<Sqlite>> for Conn {
+    fn from(conn: PoolConnection<Sqlite>) -> Self {
+        Self { of: Of::Sqlite(conn), busy: false, in_transaction: false }
+    }
+}
+
+impl From<PoolConnection<Postgres>> for Conn {
+    fn from(conn: PoolConnection<Postgres>) -> Self {
+        Self { of: Of::Postgres(conn), busy: false, in_transaction: false }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        match &mut self.of {
+            Of::Sqlite(conn) if self.in_transaction => conn.close_on_drop(),
+            Of::Postgres(conn) if self.in_transaction || self.busy => conn.close_on_drop(),
+            // SQLite's own thread brings a statement to its end.
+            Of::Sqlite(_) | Of::Postgres(_) => {}
+        }
+    }
 }
 
 impl Conn {
-    /// Closes the connection when it is dropped, rather than give it back.
-    pub(super) fn close_on_drop(&mut self) {
-        match self {
-            Self::Sqlite(conn) => conn.close_on_drop(),
-            Self::Postgres(conn) => conn.close_on_drop(),
-            // Dropped, it rolls back.
-            Self::PostgresTransaction(_) => {}
-        }
-    }
-
     pub(super) const fn backend(&self) -> Backend {
-        match self {
-            Self::Sqlite(_) => Backend::Sqlite,
-            Self::Postgres(_) | Self::PostgresTransaction(_) => Backend::Postgres,
+        match self.of {
+            Of::Sqlite(_) => Backend::Sqlite,
+            Of::Postgres(_) => Backend::Postgres,
         }
     }
 
-    fn raw(&mut self) -> Raw<'_> {
-        match self {
-            Self::Sqlite(conn) => Raw::Sqlite(conn),
-            Self::Postgres(conn) => Raw::Postgres(conn),
-            Self::PostgresTransaction(conn) => Raw::Postgres(conn),
-        }
+    /// Begins a transaction that writes.
+    pub(super) async fn begin(&mut self) -> Result<(), LedgerError> {
+        self.in_transaction = true;
+        self.execute(sql("BEGIN {immediate}")).await.map(drop)
+    }
+
+    /// Ends the transaction; whatever it did is there for good.
+    pub(super) async fn commit(&mut self) -> Result<(), LedgerError> {
+        self.execute(sql("COMMIT")).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// Ends the transaction as if it had not been.
+    pub(super) async fn rollback(&mut self) -> Result<(), LedgerError> {
+        self.execute(sql("ROLLBACK")).await?;
+        self.in_transaction = false;
+        Ok(())
     }
 
     /// Runs it and says how many rows it touched.
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, LedgerError> {
-        Ok(match self.raw() {
-            Raw::Sqlite(conn) => for_sqlite(statement).execute(conn).await?.rows_affected(),
-            Raw::Postgres(conn) => for_postgres(statement).execute(conn).await?.rows_affected(),
-        })
+        self.busy = true;
+        let done = match &mut self.of {
+            Of::Sqlite(conn) => for_sqlite(statement).execute(&mut **conn).await.map(|done| done.rows_affected()),
+            Of::Postgres(conn) => {
+                in_time(for_postgres(statement).execute(&mut **conn)).await?.map(|done| done.rows_affected())
+            }
+        };
+        self.busy = false;
+        Ok(done?)
     }
 
     /// Runs it and says whether it touched a row: the outcome of a compare-and-set.
@@ -199,22 +240,40 @@ impl Conn {
 
     /// All its rows.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
-        Ok(match self.raw() {
-            Raw::Sqlite(conn) => for_sqlite(statement).fetch_all(conn).await?.into_iter().map(Row::Sqlite).collect(),
-            Raw::Postgres(conn) => {
-                for_postgres(statement).fetch_all(conn).await?.into_iter().map(Row::Postgres).collect()
+        self.busy = true;
+        let rows = match &mut self.of {
+            Of::Sqlite(conn) => {
+                let rows = for_sqlite(statement).fetch_all(&mut **conn).await;
+                rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
             }
-        })
+            Of::Postgres(conn) => {
+                let rows = in_time(for_postgres(statement).fetch_all(&mut **conn)).await?;
+                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect())
+            }
+        };
+        self.busy = false;
+        Ok(rows?)
     }
 
     /// Its one row, if there is one. Never for a statement that writes: it may
     /// be left before its end.
     pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<Row>, LedgerError> {
-        Ok(match self.raw() {
-            Raw::Sqlite(conn) => for_sqlite(statement).fetch_optional(conn).await?.map(Row::Sqlite),
-            Raw::Postgres(conn) => for_postgres(statement).fetch_optional(conn).await?.map(Row::Postgres),
-        })
+        self.busy = true;
+        let row = match &mut self.of {
+            Of::Sqlite(conn) => for_sqlite(statement).fetch_optional(&mut **conn).await.map(|row| row.map(Row::Sqlite)),
+            Of::Postgres(conn) => {
+                in_time(for_postgres(statement).fetch_optional(&mut **conn)).await?.map(|row| row.map(Row::Postgres))
+            }
+        };
+        self.busy = false;
+        Ok(row?)
     }
+}
+
+/// The answer, unless there is none for too long.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, LedgerError> {
+    let silent = |_| LedgerError::Unavailable(format!("it was silent for {SILENCE_MAX:?}"));
+    tokio::time::timeout(SILENCE_MAX, answer).await.map_err(silent)
 }
 
 /// A row of either.
@@ -314,6 +373,7 @@ mod tests {
             "DELETE FROM chunks WHERE upload_id = $1 AND chunk_index IN (SELECT value FROM json_each($2)) AND x <= $3 + 0"
         );
         assert!(in_words_of(Backend::Postgres, text).contains("chunk_index = ANY($2) AND x <= $3 + CAST(extract("));
+        assert_eq!(in_words_of(Backend::Sqlite, "BEGIN {immediate}"), "BEGIN IMMEDIATE");
         assert!(matches!(in_words_of(Backend::Sqlite, "SELECT 1"), Cow::Borrowed("SELECT 1")));
     }
 }

@@ -139,8 +139,9 @@ fn of_postgres(code: &str, text: String) -> LedgerError {
         // index_corrupted, data_corrupted
         (_, "XX001" | "XX002") => LedgerError::Damaged(text),
         // Connection lost; rolled back (deadlock, serialization); resources; shutdown and
-        // start-up, cancelled; I/O; a standby that does not write (25006).
-        ("08" | "40" | "53" | "57" | "58", _) | (_, "25006" | "55P03") => LedgerError::Unavailable(text),
+        // start-up, cancelled; I/O; a standby that does not write (25006), a transaction of ours that was
+        // idle for too long (25P03), a lock that was not to be had in time (55P03).
+        ("08" | "40" | "53" | "57" | "58", _) | (_, "25006" | "25P03" | "55P03") => LedgerError::Unavailable(text),
         _ => LedgerError::Refused(text),
     }
 }

@@ -189,8 +189,8 @@ impl Pools {
 
     async fn reader(&self) -> Result<Conn, LedgerError> {
         Ok(match self {
-            Self::Sqlite { readers, .. } => Conn::Sqlite(readers.acquire().await?),
-            Self::Postgres { shared, .. } => Conn::Postgres(shared.acquire().await?),
+            Self::Sqlite { readers, .. } => readers.acquire().await?.into(),
+            Self::Postgres { shared, .. } => shared.acquire().await?.into(),
         })
     }
 }

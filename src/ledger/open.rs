@@ -46,6 +46,13 @@ enum Target {
 /// of the batch before it.
 const CHUNK_CONNECTIONS: u32 = 2;
 
+/// What a statement may cost. A gateway that is frozen, or cut off, in the
+/// middle of a transaction keeps its locks no longer than this, and nobody waits
+/// for them for good. Set on each connection rather than in its start-up packet,
+/// which poolers in between refuse.
+const POSTGRES_LIMITS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; \
+                               SET idle_in_transaction_session_timeout = '10s'";
+
 impl Ledger {
     /// Opens the ledger to read and write: connects (waiting up to
     /// `acquire_timeout`), makes and locks the SQLite file, migrates, and
@@ -229,7 +236,8 @@ async fn open_sqlite(config: &DatabaseConfig, path: &Path) -> Result<(Pools, Dat
 /// Checks and migrates the file, and voids the leases of whoever had it before.
 async fn prepare_sqlite(writer: &SqlitePool, path: &Path) -> Result<Migrated, OpenError> {
     let failed = |e: LedgerError| of_file(path, &e);
-    let mut conn = Conn::Sqlite(writer.acquire().await.map_err(|e| failed(e.into()))?);
+    let acquire = || async { writer.acquire().await.map_err(|e| failed(e.into())) };
+    let mut conn = Conn::from(acquire().await?);
     if std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECK_BYTES_MAX) {
         let row = conn.row(sql("PRAGMA quick_check(1)")).await.map_err(failed)?;
         let verdict = row.and_then(|row| row.get::<String>("quick_check").ok()).unwrap_or_default();
@@ -237,11 +245,10 @@ async fn prepare_sqlite(writer: &SqlitePool, path: &Path) -> Result<Migrated, Op
             return Err(OpenError::Damaged { target: path.display().to_string(), reason: verdict });
         }
     }
-    let migrated = match &mut conn {
-        Conn::Sqlite(conn) => migrate(&SQLITE, &mut **conn).await,
-        Conn::Postgres(_) | Conn::PostgresTransaction(_) => Err(MigrateError::ForceNotSupported),
-    };
+    drop(conn);
+    let migrated = migrate(&SQLITE, &mut *acquire().await?).await;
     let migrated = migrated.map_err(|e| not_migrated(path.display().to_string(), newest(&SQLITE), &e))?;
+    let mut conn = Conn::from(acquire().await?);
     for text in [
         "UPDATE uploads SET lease_until = 0 WHERE state = 'completing' AND lease_until <> 0",
         "UPDATE deliveries SET lease_until = 0 WHERE state = 'pending' AND lease_until <> 0",
@@ -299,6 +306,9 @@ fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
             .idle_timeout(config.idle_timeout)
             .max_lifetime(config.max_lifetime)
             .acquire_timeout(config.acquire_timeout)
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) })
+            })
             .connect_lazy_with(options.clone())
     };
     Pools::Postgres { shared: pool(shared), writer: pool(CHUNK_CONNECTIONS) }

@@ -303,7 +303,7 @@ mod tests {
 
     async fn limit_pages(ledger: &Ledger, statement: &'static str) {
         let Pools::Sqlite { writer: Some(writer), .. } = &ledger.inner.pools else { panic!() };
-        let mut conn = Conn::Sqlite(writer.acquire().await.unwrap());
+        let mut conn = Conn::from(writer.acquire().await.unwrap());
         conn.row(sql(statement)).await.unwrap();
     }
 

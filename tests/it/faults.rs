@@ -9,6 +9,7 @@ mod disk;
 mod gateways;
 mod limits;
 mod merging;
+mod pg_cable;
 mod stand;
 mod store;
 mod sweeping;

@@ -76,41 +76,36 @@ async fn try_chunks(
     records: &[RecordChunk],
     again: bool,
 ) -> Result<Result<(Conn, Vec<Entry>), LedgerError>, LedgerError> {
-    let connection = writer.acquire().await?;
-    if !record::is_plain(records) {
-        drop(connection);
-        return Ok(in_transaction(writer, records, again).await);
-    }
-    let mut conn = Conn::Postgres(connection);
-    Ok(record::record(&mut conn, records, again).await.map(|entries| (conn, entries)))
+    let mut conn = Conn::from(writer.acquire().await?);
+    let recorded = if record::is_plain(records) {
+        record::record(&mut conn, records, again).await
+    } else {
+        in_transaction(&mut conn, records, again).await
+    };
+    Ok(recorded.map(|entries| (conn, entries)))
 }
 
-async fn in_transaction(
-    writer: &PgPool,
-    records: &[RecordChunk],
-    again: bool,
-) -> Result<(Conn, Vec<Entry>), LedgerError> {
-    let mut conn = Conn::PostgresTransaction(writer.begin().await?);
-    let entries = record::record(&mut conn, records, again).await?;
-    if let Conn::PostgresTransaction(transaction) = conn {
-        transaction.commit().await?;
-    }
-    Ok((Conn::Postgres(writer.acquire().await?), entries))
+async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -> Result<Vec<Entry>, LedgerError> {
+    conn.begin().await?;
+    let entries = record::record(conn, records, again).await?;
+    conn.commit().await?;
+    Ok(entries)
 }
 
 /// A transaction on a connection of its own.
 pub(super) async fn alone(pool: PgPool, mut job: Box<dyn Transaction>) {
     let committed = async {
-        let mut conn = Conn::PostgresTransaction(pool.begin().await?);
-        let keep = job.run(&mut conn).await;
-        let Conn::PostgresTransaction(transaction) = conn else { return Err(closed()) };
-        match keep {
-            Ok(Keep::Yes) => transaction.commit().await?,
-            Ok(Keep::No) => transaction.rollback().await?,
-            // Its own error is its outcome; that of the rollback says no more.
-            Err(_) => drop(transaction.rollback().await),
+        let mut conn = Conn::from(pool.acquire().await?);
+        conn.begin().await?;
+        match job.run(&mut conn).await {
+            Ok(Keep::Yes) => conn.commit().await,
+            Ok(Keep::No) => conn.rollback().await,
+            Err(_) => {
+                // Its own error is its outcome; that of the rollback says no more.
+                drop(conn.rollback().await);
+                Ok(())
+            }
         }
-        Ok(())
     }
     .await;
     job.settle(committed);

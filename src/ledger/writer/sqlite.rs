@@ -59,12 +59,11 @@ async fn transaction(
     groups: &mut std::vec::IntoIter<Group>,
     ran: &mut Vec<Ran>,
 ) -> Result<(), LedgerError> {
-    let mut batch = Batch { conn: Conn::Sqlite(writer.acquire().await?), ended: false };
-    let conn = &mut batch.conn;
-    conn.execute(sql("BEGIN IMMEDIATE")).await?;
+    let mut conn = Conn::from(writer.acquire().await?);
+    conn.begin().await?;
     let mut outcome = Ok(());
     for group in groups {
-        let (done, result) = run_group(conn, group).await;
+        let (done, result) = run_group(&mut conn, group).await;
         ran.push(done);
         outcome = result;
         if outcome.is_err() {
@@ -72,29 +71,13 @@ async fn transaction(
         }
     }
     if outcome.is_ok() {
-        outcome = conn.execute(sql("COMMIT")).await.map(|_| ());
+        outcome = conn.commit().await;
     }
-    batch.ended = match &outcome {
-        Ok(()) => true,
+    if outcome.is_err() {
         // SQLite may have rolled back by itself; then this fails, and the connection is a new one next time.
-        Err(_) => batch.conn.execute(sql("ROLLBACK")).await.is_ok(),
-    };
-    outcome
-}
-
-/// A connection in a transaction of ours, of which its pool knows nothing.
-struct Batch {
-    conn: Conn,
-    /// Whether it can be used again: its transaction has come to an end.
-    ended: bool,
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.conn.close_on_drop();
-        }
+        drop(conn.rollback().await);
     }
+    outcome
 }
 
 async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerError>) {

@@ -1,18 +1,14 @@
 //! The database: busy, restarted, replaced, and silent about what it did.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::pg_cable::{COMMITTED, Cable, INSERTED};
 use super::stand::{RawPut, announced, has_received, is_whole};
 use crate::harness::{Answer, Gateway, KIB, MIB, On, content};
 use crate::postgres::{Cluster, Stop, new_database};
@@ -209,109 +205,10 @@ async fn fault_32_postgres_fails_over() {
     is_whole(&gateway, "a", &bytes).await;
 }
 
-/// A cable to Postgres that loses answers to what was done: that chunks were
-/// inserted, or that a transaction was committed. The connection ends in place
-/// of the answer, after the server has done it.
-struct Forgetful {
-    address: SocketAddr,
-    state: Arc<Mutex<Losing>>,
-    _end: DropGuard,
-}
-
-struct Losing {
-    /// The next answer that has this in it is lost.
-    next: Option<&'static [u8]>,
-    /// One in so many is lost, by lot; zero is none.
-    one_in: u64,
-    lots: u64,
-    lost: u64,
-}
-
-/// What Postgres says of what it has done: chunks are inserted by one statement
-/// of its own.
-const INSERTED: &[u8] = b"INSERT 0 ";
-const COMMITTED: &[u8] = b"COMMIT\0";
-/// The end of an answer after which no transaction is open: it is done for good.
-const DONE: &[u8] = b"Z\0\0\0\x05I";
-
-impl Losing {
-    /// Whether this answer is lost.
-    fn loses(&mut self, answer: &[u8]) -> bool {
-        let has = |text: &[u8]| answer.ends_with(DONE) && answer.windows(text.len()).any(|window| window == text);
-        let mut loses = self.next.is_some_and(has);
-        if loses {
-            self.next = None;
-        } else if self.one_in > 0 && (has(INSERTED) || has(COMMITTED)) {
-            self.lots ^= self.lots << 13;
-            self.lots ^= self.lots >> 7;
-            self.lots ^= self.lots << 17;
-            loses = self.lots.is_multiple_of(self.one_in);
-        }
-        self.lost += u64::from(loses);
-        loses
-    }
-}
-
-impl Forgetful {
-    async fn before(database: &str) -> Self {
-        let far = host_of(database).to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let state = Arc::new(Mutex::new(Losing { next: None, one_in: 0, lots: 0x2545_F491_4F6C_DD1D, lost: 0 }));
-        let (end, losing) = (CancellationToken::new(), state.clone());
-        tokio::spawn(end.clone().run_until_cancelled_owned(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(carry(near, far.clone(), losing.clone()));
-            }
-        }));
-        Self { address, state, _end: end.drop_guard() }
-    }
-
-    fn url(&self, database: &str) -> String {
-        database.replace(host_of(database), &self.address.to_string())
-    }
-
-    fn lose_next(&self, answer: &'static [u8]) {
-        self.state.lock().expect("a lock").next = Some(answer);
-    }
-
-    fn lose_one_in(&self, count: u64) {
-        self.state.lock().expect("a lock").one_in = count;
-    }
-
-    fn lost(&self) -> u64 {
-        self.state.lock().expect("a lock").lost
-    }
-}
-
-async fn carry(mut near: TcpStream, far: String, losing: Arc<Mutex<Losing>>) -> std::io::Result<()> {
-    let mut far = TcpStream::connect(far).await?;
-    let ((mut near_read, mut near_write), (mut far_read, mut far_write)) = (near.split(), far.split());
-    let answering = async {
-        let mut buffer = vec![0; 64 * KIB];
-        loop {
-            let read = far_read.read(&mut buffer).await?;
-            if read == 0 || losing.lock().expect("a lock").loses(&buffer[..read]) {
-                return Ok(());
-            }
-            near_write.write_all(&buffer[..read]).await?;
-        }
-    };
-    tokio::select! {
-        asked = tokio::io::copy(&mut near_read, &mut far_write) => asked.map(drop),
-        answered = answering => answered,
-    }
-}
-
-/// The host and port of a URL with a user.
-fn host_of(url: &str) -> &str {
-    url.split(['@', '/']).nth(3).expect("a host")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_33_the_answer_to_a_commit_is_lost() {
     let database = new_database().await;
-    let cable = Forgetful::before(&database).await;
+    let cable = Cable::before(&database).await;
     let url = cable.url(&database);
     let settings = [("DATABASE__URL", url.as_str()), ("SWEEP__INTERVAL", "1h")];
     let gateway = Gateway::start_with(On::OssAndPostgres, &settings).await;
@@ -348,7 +245,7 @@ async fn fault_33_the_answer_to_a_commit_is_lost() {
 async fn fault_33_many_answers_to_commits_are_lost() {
     const CHUNKS: usize = 30;
     let database = new_database().await;
-    let cable = Forgetful::before(&database).await;
+    let cable = Cable::before(&database).await;
     let url = cable.url(&database);
     let gateway = Gateway::start_with(On::OssAndPostgres, &[("DATABASE__URL", url.as_str())]).await;
     let mut sql = PgConnection::connect(&database).await.expect("the test server answers");
@@ -370,4 +267,62 @@ async fn fault_33_many_answers_to_commits_are_lost() {
         assert_eq!(emulator.calls("partsStored").await - before, CHUNKS as u64, "nothing was forwarded twice");
     }
     assert!(cable.lost() > 20, "{} answers were lost", cable.lost());
+}
+
+/// Whoever is refused for a moment comes back, as clients do.
+async fn in_the_end(what: &str, mut attempt: impl AsyncFnMut() -> Answer) -> Answer {
+    for _ in 0..60 {
+        let answer = attempt().await;
+        if answer.status.is_success() {
+            return answer;
+        }
+        is_away(&answer);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("{what} never succeeds");
+}
+
+/// A gateway stands still in the middle of a transaction: its locks are its
+/// owner's row, which every creation and every end of an upload needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_38_a_gateway_that_stands_still_in_a_transaction_keeps_no_locks() {
+    let database = new_database().await;
+    let cable = Cable::before(&database).await;
+    let url = cable.url(&database);
+    let settings = [("DATABASE__URL", url.as_str()), ("SWEEP__INTERVAL", "1h")];
+    let still = Gateway::start_with(On::OssAndPostgres, &settings).await;
+    let other = still.neighbour_with(&[("DATABASE__URL", database.as_str())]).await;
+    let wanted = |id: &str| json!({"fileId": id, "fileName": "a", "fileSize": 2 * CHUNK, "chunkSize": CHUNK});
+    // The upload's row is inserted, and then its owner's is counted up.
+    cable.freeze_in_transaction(2);
+    let stuck = tokio::spawn(still.request(Method::POST, "/uploads").json(&wanted("stuck")).send());
+    super::stand::eventually("it stands still", async || cable.frozen() == 1).await;
+    let created = in_the_end("a creation", async || other.post("/uploads", wanted("b")).await).await;
+    assert_eq!(created.status, 201);
+    let bytes = content(2 * CHUNK, 38);
+    other.put_all("b", &bytes, CHUNK).await;
+    is_whole(&other, "b", &bytes).await;
+    // Who stood still is told that it has no answer, and goes on over other connections.
+    is_away(&Answer::of(stuck.await.expect("a task")).await);
+    assert_eq!(in_the_end("the stuck one", async || still.post("/uploads", wanted("stuck")).await).await.status, 201);
+}
+
+/// The server is gone without a word, in the middle of everything: a machine
+/// that lost its power sends no reset.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_32_postgres_falls_silent() {
+    let database = new_database().await;
+    let cable = Cable::before(&database).await;
+    let url = cable.url(&database);
+    let gateway = Gateway::start_with(On::OssAndPostgres, &[("DATABASE__URL", url.as_str())]).await;
+    let bytes = content(6 * CHUNK, 32);
+    gateway.create("a", bytes.len(), CHUNK).await;
+    assert_eq!(gateway.put("a", 0, &bytes[..CHUNK]).await.status, 200);
+    cable.freeze_all();
+    for index in 1..6 {
+        in_the_end("a chunk", async || gateway.put("a", index, &bytes[index * CHUNK..][..CHUNK]).await).await;
+    }
+    gateway.until("a", "completed").await;
+    is_whole(&gateway, "a", &bytes).await;
+    announced(&gateway, "a", "upload.completed").await;
 }
