@@ -59,7 +59,7 @@ impl Failure {
 impl Answer {
     /// Nothing but success passes; a 200 with an error in it is none.
     pub fn checked(self, operation: &'static str, method: &Method) -> Result<Self, Failure> {
-        if is_success(self.status) && xml::error(&self.text()).is_none() {
+        if is_success(self.status) && !xml::is_error(&self.text()) {
             return Ok(self);
         }
         Err(self.failure(operation, method))

@@ -52,7 +52,12 @@ pub struct Unreadable(String);
 
 /// Reads `<Error>`; none when it is something else.
 pub fn error(text: &str) -> Option<ErrorAnswer> {
-    (root(text) == Some("Error")).then(|| read(text, "Error").ok()).flatten()
+    is_error(text).then(|| read(text, "Error").ok()).flatten()
+}
+
+/// Whether it is one, readable or not: one that breaks off is no success either.
+pub fn is_error(text: &str) -> bool {
+    root(text) == Some("Error")
 }
 
 /// Reads the upload id of `<InitiateMultipartUploadResult>`.
@@ -222,6 +227,7 @@ mod tests {
             assert_eq!(error(text), None, "{text}");
         }
         assert_eq!(error("<Error/>"), Some(ErrorAnswer::default()));
+        assert!(is_error("<Error><Code>x") && !is_error("<Errors/>") && !is_error(""));
     }
 
     #[test]
