@@ -89,6 +89,14 @@ impl Ledger {
         .await
     }
 
+    /// Something of an upload that has ended came into the store after its end.
+    pub async fn look_again(&self, id: UploadId, at: Timestamp) -> Result<(), LedgerError> {
+        let text = "UPDATE uploads SET clean_at = $2 WHERE id = $1 \
+                    AND state IN ('aborted', 'expired', 'failed') AND clean_at IS NULL";
+        let swap = sql(text).bind(id.0).bind(at.millis());
+        self.write(move |conn| Box::pin(async move { conn.execute(swap).await.map(|_| End::Commit(())) })).await
+    }
+
     /// The store may hold more of it, or does not let go of it: looked at again at `until`.
     pub async fn defer_remains(&self, id: UploadId, until: Timestamp) -> Result<(), LedgerError> {
         let text = "UPDATE uploads SET clean_at = $2 WHERE id = $1 AND clean_at IS NOT NULL";
@@ -131,7 +139,7 @@ impl Ledger {
     }
 
     /// Removes up to `limit` chunk and part rows of uploads that ended by
-    /// `ended_before`, and says how many.
+    /// `ended_before`, and says how many; an upload that has none counts as one.
     pub async fn prune_chunks(&self, ended_before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
         self.write(move |conn| Box::pin(async move { prune(conn, ended_before, limit).await.map(End::Commit) })).await
     }
@@ -154,7 +162,6 @@ fn remains(row: &Row) -> Result<Remains, LedgerError> {
 
 async fn prune(conn: &mut Conn, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
     let mut left = u64::from(limit);
-    let mut pruned = 0;
     while left > 0 {
         let text = "SELECT id FROM uploads WHERE chunks_kept AND ended_at <= $1 ORDER BY ended_at LIMIT 1";
         let Some(row) = conn.row(sql(text).bind(before.millis())).await? else { break };
@@ -162,12 +169,11 @@ async fn prune(conn: &mut Conn, before: Timestamp, limit: u32) -> Result<u64, Le
         let text = "DELETE FROM chunks WHERE upload_id = $1 AND chunk_index IN \
                     (SELECT chunk_index FROM chunks WHERE upload_id = $1 ORDER BY chunk_index LIMIT $2)";
         let gone = conn.execute(sql(text).bind(id).bind(size(left))).await?;
-        pruned += gone;
         if gone < left {
             conn.execute(sql("DELETE FROM parts WHERE upload_id = $1").bind(id)).await?;
             conn.execute(sql("UPDATE uploads SET chunks_kept = FALSE WHERE id = $1").bind(id)).await?;
         }
-        left -= gone.min(left);
+        left -= gone.clamp(1, left);
     }
-    Ok(pruned)
+    Ok(u64::from(limit) - left)
 }
