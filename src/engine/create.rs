@@ -103,6 +103,10 @@ impl Engine {
         let (Some(checksum), None, State::Open { .. }) = (checksum, upload.checksum, &upload.state) else {
             return Ok(upload);
         };
+        // Of one chunk a digest is verified while it passes, and it may have passed already.
+        if upload.geometry.count() <= 1 && !matches!(checksum, Checksum::Crc64(_)) {
+            return Ok(upload);
+        }
         if self.shared.ledger.declare_checksum(upload.id, checksum).await? {
             return Ok(Upload { checksum: Some(checksum), ..upload });
         }

@@ -26,11 +26,20 @@ const LEASE: Duration = Duration::from_secs(25);
 /// The pause after the `attempts`-th failure: doubled each time, with up to a
 /// quarter of jitter either way so that receivers are not hit in step.
 pub fn pause_after(attempts: u32, initial: Duration, lot: u128) -> Duration {
-    let doubled = initial.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
-    let pause = doubled.min(PAUSE_MAX);
+    let pause = doubled(attempts, initial).min(PAUSE_MAX);
     let spread = u64::try_from(pause.as_millis() / 2).unwrap_or(u64::MAX).max(1);
     let jitter = Duration::from_millis(u64::try_from(lot % u128::from(spread)).unwrap_or(0));
     pause * 3 / 4 + jitter
+}
+
+fn doubled(attempts: u32, initial: Duration) -> Duration {
+    initial.saturating_mul(1u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX))
+}
+
+/// Whether an event that has failed so often, and is so old, is dead. Age alone
+/// says nothing: it may be that no gateway was running.
+fn is_spent(attempts: u32, age: Duration, initial: Duration) -> bool {
+    age > GIVE_UP_AFTER && doubled(attempts, initial) >= PAUSE_MAX
 }
 
 /// A receiver's URL as the log may show it: queries carry secrets.
@@ -110,7 +119,9 @@ impl Courier {
                 debug!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), "event delivered");
                 ledger.delivered(delivery, status.unwrap_or(200)).await
             }
-            (Some(reason), status) if now.since(delivery.created_at) > GIVE_UP_AFTER => {
+            (Some(reason), status)
+                if is_spent(delivery.attempts + 1, now.since(delivery.created_at), self.retry_initial) =>
+            {
                 error!(event = %delivery.event, endpoint = place_of(&delivery.endpoint), attempts = delivery.attempts + 1, reason, "event not delivered for three days: given up");
                 ledger.bury_delivery(delivery, status, reason).await
             }
@@ -130,6 +141,15 @@ impl Courier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_spent_by_age_and_attempts() {
+        let (initial, old) = (Duration::from_secs(2), GIVE_UP_AFTER + Duration::from_secs(1));
+        assert!(is_spent(40, old, initial));
+        assert!(!is_spent(40, GIVE_UP_AFTER, initial), "not for three days yet");
+        assert!(!is_spent(1, old, initial), "no gateway was running: its receiver may just be starting, too");
+        assert_eq!((1..40).find(|&attempts| is_spent(attempts, old, initial)), Some(12));
+    }
 
     #[test]
     fn pauses_double_up_to_an_hour() {

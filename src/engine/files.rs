@@ -67,7 +67,8 @@ impl Engine {
             (None, stored) => stored?,
         };
         let crc64 = verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))?;
-        if stored.crc64.is_some_and(|theirs| theirs != crc64) || stored.bytes != bytes {
+        if !self.is_proven(stored.crc64, crc64) || stored.bytes != bytes {
+            metrics::counter!("chunkgate_store_proof_failures_total").increment(1);
             self.drop_object(&new).await;
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the file on its way" }.into());
         }
@@ -107,7 +108,16 @@ impl Engine {
     /// The file's bytes, or a range of them that lies within it.
     pub async fn read_file(&self, file: &File, range: Option<Range<u64>>) -> Result<Reading, EngineError> {
         match self.shared.store.get(&file.key, range).await {
-            Ok(reading) => Ok(reading),
+            Ok(reading) => {
+                let object = &reading.object;
+                if object.bytes == file.object.bytes && object.crc64.is_none_or(|crc64| crc64 == file.object.crc64) {
+                    return Ok(reading);
+                }
+                // Somebody wrote over it: under this name and this ETag it would be a wrong file.
+                error!(file = %file.id, key = %file.key, bytes = object.bytes, crc64 = ?object.crc64, expected = ?file.object,
+                    "the object of a file is not what was uploaded");
+                Err(StoreError::NoSuchObject.into())
+            }
             // The row says that it is there: somebody removed it, or the gateway was given another store.
             Err(error @ StoreError::NoSuchObject) => {
                 error!(file = %file.id, key = %file.key, store = self.shared.store.kind(), bucket = self.shared.store.bucket(),

@@ -18,6 +18,7 @@ use crate::domain::{
     Checksum, Crc64, Failure, File, Lease, Object, Part, Refusal, State, Upload, UploadId, ranges, rules,
 };
 use crate::engine::{Engine, EngineError};
+use crate::ledger::Failing;
 use crate::store::{StoreError, StoredObject, Target};
 
 /// How long an answer waits for a merge before it says that it goes on.
@@ -132,8 +133,8 @@ impl Engine {
         }
         let work = self.persist(id, lease, entry);
         let Some(finished) = self.while_renewed(|| ledger.renew_lease(id, lease), work).await else {
-            warn!(upload = %id, "the lease was lost: another gateway has taken the merge over");
-            return Ok(Finished::Later);
+            // To another gateway, or because this merge has just come to its end.
+            return self.settled(id).await;
         };
         finished
     }
@@ -327,7 +328,7 @@ impl Engine {
     }
 
     async fn fail(&self, merge: &Merge<'_>, failure: Failure, refusal: Refusal) -> Result<Finished, EngineError> {
-        if self.fail_upload(merge.upload, Some(merge.lease), failure).await? {
+        if self.fail_upload(merge.upload, Failing::Merging(merge.lease), failure).await? {
             Ok(Finished::Failed(refusal))
         } else {
             // Taken over meanwhile: what the other made of it counts.
@@ -340,11 +341,11 @@ impl Engine {
     pub(super) async fn fail_upload(
         &self,
         upload: &Upload,
-        lease: Option<Lease>,
+        failing: Failing,
         failure: Failure,
     ) -> Result<bool, EngineError> {
         let events = self.events(upload, EventKind::Failed, &Subject::Upload(upload, Some(failure)));
-        let failed = self.shared.ledger.fail(upload.id, lease, failure, &events).await?;
+        let failed = self.shared.ledger.fail(upload.id, failing, failure, &events).await?;
         if failed {
             self.deliver_soon();
             metrics::counter!("chunkgate_uploads_failed_total", "failure" => failure.code()).increment(1);

@@ -151,6 +151,8 @@ impl Verified {
     /// The client's end has come: what was sent is judged, and only then the
     /// last frame goes on.
     fn finish(&mut self) -> Poll<Option<Result<Bytes, BodyBroken>>> {
+        // From here on it is the store that takes its time.
+        self.reins.moved(0);
         if self.seen < self.bytes {
             let refusal = Refusal::BodyTooShort { expected: self.bytes, got: self.seen };
             return self.refuse(refusal);

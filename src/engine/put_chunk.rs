@@ -11,14 +11,14 @@ use tracing::warn;
 use crate::domain::rules::{self, Admission};
 use crate::domain::{
     Checksum, ChecksumAlgorithm, Chunk, Crc64, Failure, File, FileId, Geometry, Owner, PartNumber, Progress, Refusal,
-    State, Upload, plan::Lesson,
+    State, Upload, UploadId, plan::Lesson,
 };
 use crate::engine::finish::{Entry, Finished};
 use crate::engine::intake::{self, Incoming, Verdict, Verified};
 use crate::engine::reins::Reins;
 use crate::engine::turns::Turn;
 use crate::engine::{Engine, EngineError};
-use crate::ledger::{RecordChunk, Recorded};
+use crate::ledger::{Failing, RecordChunk, Recorded};
 use crate::store::{NewPart, Proof, StoreError, Target};
 
 /// A chunk that a client sends.
@@ -148,18 +148,12 @@ impl Engine {
         let stored = self.shared.store.put_part(target, NewPart { number, bytes, body: body.boxed() }).await;
         let stored = match stored {
             Ok(stored) => stored,
-            Err(error) => return Err(self.not_stored(upload, &verdict, error).await),
+            Err(error) => return Err(self.not_stored(upload, index, &verdict, error).await),
         };
         let Some(crc64) = verdict.crc64() else {
             return Err(EngineError::Broken("the store took a part whose body was not read to its end".to_owned()));
         };
-        let is_proven = match (stored.crc64, self.shared.store.limits().proof) {
-            (Some(theirs), _) => theirs == crc64,
-            // No proof is no pass, where the store is one that gives it.
-            (None, Proof::Crc64Xz) => false,
-            (None, Proof::Md5Etag | Proof::SizeOnly) => true,
-        };
-        if !is_proven {
+        if !self.is_proven(stored.crc64, crc64) {
             metrics::counter!("chunkgate_store_proof_failures_total").increment(1);
             warn!(upload = %upload.id, index, ours = %crc64, theirs = ?stored.crc64, "the store's checksum of the part is not ours");
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the chunk on its way" }.into());
@@ -167,14 +161,24 @@ impl Engine {
         Ok(Chunk { index, bytes, crc64, etag: stored.etag })
     }
 
+    /// Whether the store has shown that it has the bytes of this checksum.
+    pub(super) fn is_proven(&self, theirs: Option<Crc64>, ours: Crc64) -> bool {
+        match (theirs, self.shared.store.limits().proof) {
+            (Some(theirs), _) => theirs == ours,
+            // No proof is no pass, where the store is one that gives it.
+            (None, Proof::Crc64Xz) => false,
+            (None, Proof::Md5Etag | Proof::SizeOnly) => true,
+        }
+    }
+
     /// Why a part was not stored, as the client is told.
-    async fn not_stored(&self, upload: &Upload, verdict: &Verdict, error: StoreError) -> EngineError {
+    async fn not_stored(&self, upload: &Upload, index: u32, verdict: &Verdict, error: StoreError) -> EngineError {
         match (verdict.refused(), error) {
             (Some(refusal @ Refusal::IntegrityFailed { .. }), _) => {
                 // One chunk is the whole file, and it is not what was declared.
-                match self.fail_upload(upload, None, Failure::IntegrityFailed).await {
+                match self.fail_upload(upload, Failing::Untouched, Failure::IntegrityFailed).await {
                     Ok(true) => refusal.clone().into(),
-                    Ok(false) => self.why_closed(upload.id).await.unwrap_or_else(|error| error),
+                    Ok(false) => self.not_the_first(upload.id, index).await.unwrap_or_else(|error| error),
                     Err(error) => error,
                 }
             }
@@ -182,6 +186,13 @@ impl Engine {
             (None, StoreError::NoSuchUpload) => self.lost(upload).await.unwrap_or_else(|error| error),
             (None, error) => error.into(),
         }
+    }
+
+    /// What is not what was declared came beside a chunk that another gateway
+    /// has acknowledged meanwhile, or after the upload's end.
+    async fn not_the_first(&self, id: UploadId, index: u32) -> Result<EngineError, EngineError> {
+        let upload = self.shared.ledger.upload(id).await?.ok_or(Refusal::UploadNotFound)?;
+        Ok(rules::closed(&upload.state).unwrap_or(Refusal::ChunkConflict { index }).into())
     }
 
     /// The store has no such multipart upload while one is being written to:
@@ -197,7 +208,7 @@ impl Engine {
                 return Ok(again.into());
             }
             // Not all chunks are recorded, so it cannot have been completed: it is gone.
-            if self.fail_upload(&now, None, Failure::UploadLost).await? {
+            if self.fail_upload(&now, Failing::Open, Failure::UploadLost).await? {
                 return Ok(Refusal::UploadLost.into());
             }
         }
@@ -267,6 +278,8 @@ impl Engine {
             return Err(self.why_closed(upload.id).await?);
         };
         if let Some(refusal) = rules::closed(&now.state) {
+            // Its part came into the store after the upload's end, maybe after the sweeper was there.
+            self.shared.ledger.look_again(now.id, self.shared.clock.now()).await?;
             return Err(refusal.into());
         }
         match recorded {

@@ -9,7 +9,7 @@ use crate::domain::event::{EventKind, Subject};
 use crate::domain::{ObjectKey, Upload, UploadId};
 use crate::engine::deliver::GIVE_UP_AFTER;
 use crate::engine::finish::Entry;
-use crate::engine::{Engine, EngineError, Settings};
+use crate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
 use crate::ledger::Remains;
 use crate::store::{StoreError, Target};
 
@@ -127,7 +127,8 @@ impl Engine {
         let ledger = &self.shared.ledger;
         let abandoned = ledger.stale_completing(ROWS_PER_TURN).await?;
         let full = ledger.ready_to_merge(sweeper.cursor, ROWS_PER_TURN).await?;
-        sweeper.cursor = full.last().map(|upload| upload.id);
+        // A page that is not full was the last: on a busy gateway there is always somebody after the cursor.
+        sweeper.cursor = full.last().filter(|_| full.len() == ROWS_PER_TURN as usize).map(|upload| upload.id);
         for upload in &abandoned {
             self.finish_later(upload, Entry::TakeOver);
         }
@@ -206,7 +207,9 @@ impl Engine {
                 Ok(()) => removed += 1,
                 Err(error) => {
                     warn!(%key, %error, "an object that belongs to nothing is still in the store");
-                    break;
+                    if error.is_transient() {
+                        break;
+                    }
                 }
             }
         }
@@ -222,6 +225,16 @@ impl Engine {
         }
         // All of a large bucket is not listed every minute.
         let Some(claim) = self.shared.ledger.claim_job(STRANGERS).await? else { return Ok(0) };
+        let aborted = self.abort_listed(sweep, upload).await.or_else(|error| {
+            // Refused once is refused each time, and the rest of the sweeping does not wait for it.
+            warn!(%error, "multipart uploads that nobody knows are still in the store");
+            if error.is_transient() { Err(error) } else { Ok(0) }
+        })?;
+        self.shared.ledger.end_job(claim, sweep.orphan_after / 24).await?;
+        Ok(aborted)
+    }
+
+    async fn abort_listed(&self, sweep: &SweepConfig, upload: &UploadConfig) -> Result<u64, EngineError> {
         let prefix = upload.key_template.split('{').next().unwrap_or_default();
         let before = self.shared.clock.now().minus(sweep.orphan_after);
         let mut listed = self.shared.store.list_uploads(prefix).await?;
@@ -236,14 +249,15 @@ impl Engine {
             self.shared.store.abort(Target { key: &key, session: &stranger.session }).await?;
             aborted += 1;
         }
-        self.shared.ledger.end_job(claim, sweep.orphan_after / 24).await?;
         Ok(aborted)
     }
 
-    /// What is due for longer than anything is tried, nobody tries.
+    /// What is due for longer than anything is tried, to a receiver that is none
+    /// of ours, nobody tries.
     async fn forget_deliveries(&self) -> Result<u64, EngineError> {
         let before = self.shared.clock.now().minus(GIVE_UP_AFTER);
-        Ok(self.shared.ledger.bury_forgotten(before, ROWS_PER_TURN).await?)
+        let endpoints = self.shared.settings.endpoints.clone();
+        Ok(self.shared.ledger.bury_forgotten(before, endpoints, ROWS_PER_TURN).await?)
     }
 
     async fn forget_rows(&self) -> Result<u64, EngineError> {

@@ -1,20 +1,23 @@
 //! A form with one file in it: the text fields first, then the file, as it
 //! streams. A file that comes first is held in memory, within bounds.
 
+mod room;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, header};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::{Refusal, rules};
 use crate::engine::intake::{Incoming, Interrupted};
 use crate::http::body::{self, incoming};
 use crate::http::multipart::{Form, boundary, malformed};
+use room::Room;
+
+pub use room::FormBuffers;
 
 /// All text fields together, names and values; metadata may be one.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -22,61 +25,10 @@ const TEXT_BYTES_MAX: usize = 64 << 10;
 const TEXT_BYTES_FREE: usize = 4 << 10;
 /// The most fields of a form.
 const FIELDS_MAX: usize = 64;
-/// What the files of all forms together may hold in memory.
-const HELD_BYTES_MAX: usize = 56 << 20;
-/// What the text fields of all forms together may hold beyond what is free. A
-/// share of its own: who has read text waits for room for a file, never the
-/// other way round, so that no two forms wait for each other.
-const HELD_TEXT_BYTES_MAX: usize = 8 << 20;
 /// What is held is held in pieces of this size.
 const PIECE_BYTES: usize = 64 << 10;
 /// A file of up to this many bytes is held without asking for room.
 const SMALL_BYTES_MAX: u64 = 4 << 10;
-
-/// Memory for what has to be held of forms: 64 MiB in all.
-#[derive(Clone, Debug)]
-pub struct FormBuffers {
-    bytes_each: usize,
-    wait: Duration,
-    files: Arc<Semaphore>,
-    texts: Arc<Semaphore>,
-}
-
-impl FormBuffers {
-    /// Each form may hold a file of this many bytes, and waits so long for room.
-    pub fn new(bytes_each: u64, wait: Duration) -> Self {
-        let bytes_each = usize::try_from(bytes_each).unwrap_or(usize::MAX).min(HELD_BYTES_MAX);
-        let (files, texts) = (Semaphore::new(HELD_BYTES_MAX), Semaphore::new(HELD_TEXT_BYTES_MAX));
-        Self { bytes_each, wait, files: Arc::new(files), texts: Arc::new(texts) }
-    }
-
-    /// Room for a file of up to this many bytes. All of it at once: forms that
-    /// each hold some and wait for more could wait for each other for ever.
-    async fn room(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Interrupted> {
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(self.bytes_each);
-        self.wait_for(&self.files, bytes).await
-    }
-
-    /// Room for all the text that one form may have.
-    async fn text_room(&self) -> Result<OwnedSemaphorePermit, Interrupted> {
-        self.wait_for(&self.texts, TEXT_BYTES_MAX).await
-    }
-
-    async fn wait_for(&self, of: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Interrupted> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let room = tokio::time::timeout(self.wait, of.clone().acquire_many_owned(bytes)).await;
-        room.ok().and_then(Result::ok).ok_or(Interrupted::Malformed(Refusal::Overloaded))
-    }
-
-    /// Room for a file that could also stream: only while more than half is
-    /// free for those that cannot.
-    fn spare(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let bytes = usize::try_from(bytes).ok().filter(|&bytes| bytes <= self.bytes_each)?;
-        let left = self.files.available_permits().checked_sub(bytes)?;
-        let bytes = u32::try_from(bytes).ok().filter(|_| left > HELD_BYTES_MAX / 2)?;
-        self.files.clone().try_acquire_many_owned(bytes).ok()
-    }
-}
 
 /// The text fields and the file of a form.
 pub struct FileForm {
@@ -157,10 +109,12 @@ impl FileForm {
     }
 
     /// With its file in memory, and so with its length.
-    async fn held(mut self, room: Option<OwnedSemaphorePermit>) -> Result<Self, Refusal> {
-        let mut pieces = Pieces::default();
-        while let Some(frame) = self.file.next().await {
-            pieces.add(&frame.map_err(body::interrupted)?);
+    async fn held(mut self, room: Option<Room>) -> Result<Self, Refusal> {
+        let (mut pieces, mut room) = (Pieces::default(), room);
+        while let Some(frame) = steady(&mut room, self.file.next()).await.map_err(body::interrupted)? {
+            let frame = frame.map_err(body::interrupted)?;
+            pieces.add(&frame);
+            moved(&mut room, frame.len());
         }
         self.length = Length::Exact(pieces.bytes);
         self.file = pieces.into_body(room);
@@ -200,7 +154,7 @@ pub struct Texts {
     pub fields: BTreeMap<String, String>,
     count: usize,
     bytes: usize,
-    room: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 impl Texts {
@@ -211,20 +165,41 @@ impl Texts {
             return Err(malformed(format!("a form has at most {FIELDS_MAX} fields")));
         }
         let mut text = Vec::new();
-        self.bytes += name.len();
-        while let Some(frame) = form.piece().await? {
-            self.bytes += frame.len();
-            if self.bytes > TEXT_BYTES_MAX {
-                return Err(Interrupted::Malformed(too_long(&name)));
-            }
-            if let Some(buffers) = buffers.filter(|_| self.bytes > TEXT_BYTES_FREE && self.room.is_none()) {
-                self.room = Some(buffers.text_room().await?);
-            }
+        self.grow(name.len(), &name, buffers).await?;
+        while let Some(frame) = steady(&mut self.room, form.piece()).await?? {
+            self.grow(frame.len(), &name, buffers).await?;
             text.extend_from_slice(&frame);
         }
         let text = String::from_utf8(text).map_err(|_| malformed(format!("the field {name} is not UTF-8")))?;
         self.fields.insert(name, text);
         Ok(())
+    }
+
+    /// So much more of names and values, which `name` is one of.
+    async fn grow(&mut self, bytes: usize, name: &str, buffers: Option<&FormBuffers>) -> Result<(), Interrupted> {
+        self.bytes += bytes;
+        if self.bytes > TEXT_BYTES_MAX {
+            return Err(Interrupted::Malformed(too_long(name)));
+        }
+        if let Some(buffers) = buffers.filter(|_| self.bytes > TEXT_BYTES_FREE && self.room.is_none()) {
+            self.room = Some(buffers.text_room().await?);
+        }
+        moved(&mut self.room, bytes);
+        Ok(())
+    }
+}
+
+/// The next of what takes room: who hardly sends does not keep others out.
+async fn steady<T>(room: &mut Option<Room>, next: impl Future<Output = T>) -> Result<T, Interrupted> {
+    match room {
+        Some(room) => room.steady(next).await,
+        None => Ok(next.await),
+    }
+}
+
+fn moved(room: &mut Option<Room>, bytes: usize) {
+    if let Some(room) = room {
+        room.moved(bytes);
     }
 }
 
@@ -273,7 +248,7 @@ pub async fn read(
 async fn read_parts(mut form: Form, buffers: &FormBuffers, judge: Judge) -> Result<FileForm, Interrupted> {
     let mut texts = Texts::default();
     let mut held: Option<FileForm> = None;
-    let fields_after_file = Refusal::FieldsAfterFile { bytes_max: buffers.bytes_each as u64 };
+    let fields_after_file = Refusal::FieldsAfterFile { bytes_max: buffers.bytes_each() };
     while let Some(part) = form.next_part().await? {
         let is_file = part.name == "file" || part.file_name.is_some();
         if !is_file {
@@ -295,11 +270,12 @@ async fn read_parts(mut form: Form, buffers: &FormBuffers, judge: Judge) -> Resu
             Way::HoldOr(refusal) => refusal,
         };
         // Without an announced length it may be as long as a held file can be.
-        let room = buffers.room(form.bytes_at_most().unwrap_or(u64::MAX)).await?;
+        let mut room = buffers.room(form.bytes_at_most().unwrap_or(u64::MAX)).await?;
         let mut pieces = Pieces::default();
-        while let Some(frame) = form.piece().await? {
+        while let Some(frame) = room.steady(form.piece()).await?? {
             pieces.add(&frame);
-            if pieces.bytes > buffers.bytes_each as u64 {
+            room.moved(frame.len());
+            if pieces.bytes > buffers.bytes_each() {
                 return Err(Interrupted::Malformed(too_large));
             }
         }
@@ -330,7 +306,7 @@ impl Pieces {
     }
 
     /// The room is given back with the last of it.
-    fn into_body(mut self, room: Option<OwnedSemaphorePermit>) -> Incoming {
+    fn into_body(mut self, room: Option<Room>) -> Incoming {
         self.full.push(self.open.freeze());
         let pieces = futures_util::stream::iter(self.full.into_iter().map(Ok));
         let file = futures_util::stream::unfold((pieces, room), |(mut pieces, room)| async move {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::{Checksum, FileId, Refusal, Status, Timestamp, UploadId};
 use crate::engine::create::{CreateUpload, Cut};
+use crate::engine::inspect::UploadView;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::{Api, FileIdPath, Parameters, body, encode};
@@ -116,9 +117,30 @@ pub(super) async fn list(
     let mut uploads = api.engine.uploads(caller.listed.as_ref(), status, after, limit + 1).await?;
     let more = uploads.len() > limit as usize;
     uploads.truncate(limit as usize);
+    let more = fit(&mut uploads) || more;
     let next = uploads.last().filter(|_| more).map(|last| cursor(last.upload.created_at, last.upload.id));
     let bodies: Vec<_> = uploads.iter().map(encode::view).collect();
     Ok(Json(json!({"uploads": bodies, "nextCursor": next})).into_response())
+}
+
+/// About what one upload takes in a list beside its metadata.
+const UPLOAD_BYTES: usize = 1 << 10;
+/// What a page may take: many may be written at once, each to a slow reader.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Ends a page early whose metadata would make it large. Whether there is more
+/// is said by `nextCursor`, never by the length.
+fn fit(uploads: &mut Vec<UploadView>) -> bool {
+    let all = uploads.len();
+    let mut bytes = 0;
+    let fits = uploads.iter().take_while(|view| {
+        let metadata = &view.upload.metadata;
+        bytes += UPLOAD_BYTES + metadata.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        bytes <= PAGE_BYTES_MAX
+    });
+    let count = fits.count().max(1);
+    uploads.truncate(count);
+    count < all
 }
 
 fn parse_status(text: &str) -> Result<Status, Refusal> {

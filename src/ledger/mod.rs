@@ -54,6 +54,7 @@ pub use jobs::JobClaim;
 pub use open::Migrated;
 pub use outbox::{Delivery, NewEvent, OutboxCounts};
 pub use record::{RecordChunk, Recorded};
+pub use states::Failing;
 pub use sweeping::Remains;
 pub use uploads::SessionSet;
 

@@ -125,15 +125,20 @@ impl Ledger {
         self.settle(of(delivery, text).bind(status.map(i64::from)).bind(error)).await
     }
 
-    /// Gives up what nobody has tried since `before`: its endpoint is no longer
-    /// configured anywhere. Says how many.
-    pub async fn bury_forgotten(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+    /// Gives up what was due by `before` and is for none of these endpoints:
+    /// nobody tries it any more. Says how many.
+    pub async fn bury_forgotten(
+        &self,
+        before: Timestamp,
+        endpoints: Vec<String>,
+        limit: u32,
+    ) -> Result<u64, LedgerError> {
         let text = "UPDATE deliveries SET state = 'dead', lease_token = NULL, \
                     last_error = 'no gateway has this receiver in its configuration any more' \
                     WHERE (event_id, endpoint) IN (SELECT event_id, endpoint FROM deliveries \
                     WHERE state = 'pending' AND next_attempt_at < $1 AND lease_until <= $2 + {lease_clock} \
-                    ORDER BY next_attempt_at LIMIT $3 {skip_locked})";
-        let swap = sql(text).bind(before.millis()).bind(self.lease_clock()).bind(limit);
+                    AND NOT (endpoint {any_text 4}) ORDER BY next_attempt_at LIMIT $3 {skip_locked})";
+        let swap = sql(text).bind(before.millis()).bind(self.lease_clock()).bind(limit).bind(endpoints);
         self.write(move |conn| Box::pin(async move { conn.execute(swap).await.map(End::Commit) })).await
     }
 

@@ -8,6 +8,17 @@ use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::rows::Reader;
 use crate::ledger::{End, Ledger, size, written};
 
+/// From where an upload fails.
+#[derive(Clone, Copy, Debug)]
+pub enum Failing {
+    /// completing, under this lease.
+    Merging(Lease),
+    /// uploading.
+    Open,
+    /// uploading, and no chunk was acknowledged to anybody.
+    Untouched,
+}
+
 impl Ledger {
     /// A lease that nobody has yet. Whoever asks for it once more, because the
     /// answer was lost, is given what is its own already.
@@ -96,20 +107,22 @@ impl Ledger {
         .await
     }
 
-    /// completing → failed under a lease, or uploading → failed without one.
+    /// completing → failed, or uploading → failed.
     pub async fn fail(
         &self,
         id: UploadId,
-        lease: Option<Lease>,
+        failing: Failing,
         failure: Failure,
         events: &[NewEvent],
     ) -> Result<bool, LedgerError> {
         let (events, now) = (events.to_vec(), self.now());
         self.write(move |conn| {
             Box::pin(async move {
-                let owner = match lease {
-                    Some(lease) => fail_leased(conn, id, lease, failure, now).await?,
-                    None => end(conn, id, Status::Failed, Some(failure), now, None).await?,
+                let owner = match failing {
+                    Failing::Merging(lease) => fail_leased(conn, id, lease, failure, now).await?,
+                    Failing::Open => end(conn, id, Status::Failed, Some(failure), now, None).await?,
+                    Failing::Untouched if has_chunks(conn, id).await? => None,
+                    Failing::Untouched => end(conn, id, Status::Failed, Some(failure), now, None).await?,
                 };
                 announce_end(conn, owner, &events).await
             })
@@ -164,6 +177,11 @@ async fn end(
     let failure = failure.map(|f| f.code().to_owned());
     let swap = sql(text).bind(id.0).bind(status.name()).bind(failure).bind(at.millis());
     owner_of(conn.rows(swap.bind(expired_by.map_or(i64::MAX, Timestamp::millis))).await?.first())
+}
+
+async fn has_chunks(conn: &mut Conn, id: UploadId) -> Result<bool, LedgerError> {
+    let text = "SELECT 1 AS one FROM chunks WHERE upload_id = $1 LIMIT 1";
+    Ok(!conn.rows(sql(text).bind(id.0)).await?.is_empty())
 }
 
 async fn fail_leased(

@@ -81,8 +81,12 @@ impl Guarded {
 
 const OPEN: &str = "chunkgate_store_breaker_open";
 
-const fn sign(error: &StoreError) -> Sign {
+fn sign(error: &StoreError) -> Sign {
     match error {
+        // The store was not sent the body in its own time: who sends it is a client.
+        StoreError::Unavailable(fault) if matches!(fault.code.as_str(), "RequestTimeout" | "IncompleteBody") => {
+            Sign::None
+        }
         StoreError::Unavailable(_) => Sign::Failing,
         StoreError::Body => Sign::None,
         StoreError::NoSuchUpload

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
 use chunkgate::domain::{Checksum, Crc64, File, FileId, ObjectKey, Owner, PartNumber, Refusal, SessionId, Status};
 use chunkgate::engine::create::{CreateUpload, Cut};
+use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
 use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
@@ -326,6 +327,21 @@ async fn a_checksum_may_be_declared_by_who_resumes() {
         assert_eq!(differs.refusal().code(), "upload_conflict");
         assert_eq!(house.refused("c", 1).await, "integrity_failed");
         assert_eq!(house.status("c").await, Status::Failed);
+    }
+}
+
+/// A digest other than CRC-64 is compared while the bytes pass: declared after
+/// them, nothing says that it is theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_comes_after_its_only_chunk_is_not_certified() {
+    for house in House::both().await {
+        let by_hand = CreateUpload { auto_complete: Some(false), ..wanted("d", CHUNK) };
+        house.engine.create(&Owner::local(), by_hand).await.expect("an upload");
+        house.put_ok("d", 0).await;
+        let late = CreateUpload { checksum: Some(Checksum::Sha256([7; 32])), ..wanted("d", CHUNK) };
+        house.engine.create(&Owner::local(), late).await.expect("resumed");
+        let finished = house.engine.complete(&Owner::local(), &file_id("d")).await.expect("an answer");
+        assert!(matches!(finished, Finished::Completed(File { declared: None, .. })), "{finished:?}");
     }
 }
 

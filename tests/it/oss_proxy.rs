@@ -40,6 +40,7 @@ pub(crate) enum Operation {
     Complete,
     Abort,
     Head,
+    PutObject,
     Other,
 }
 
@@ -253,6 +254,7 @@ fn operation_of(request: &Request<Incoming>) -> Operation {
         (&Method::POST, true) => Operation::Complete,
         (&Method::DELETE, true) => Operation::Abort,
         (&Method::HEAD, _) => Operation::Head,
+        (&Method::PUT, false) => Operation::PutObject,
         _ => Operation::Other,
     }
 }

@@ -316,3 +316,45 @@ async fn uploads_are_listed_newest_first() {
         gateway.get(&format!("/uploads?{query}")).await.is_refused(400, "invalid_parameter");
     }
 }
+
+/// Under the file's name and ETag nothing else is handed out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_somebody_wrote_over_is_not_the_file() {
+    let gateway = Gateway::start(On::FileAndSqlite).await;
+    let stored = gateway.request(Method::POST, "/files?fileId=f&fileName=f").body("what was uploaded").send().await;
+    assert_eq!(Answer::of(stored).await.status, 201);
+    let objects = gateway.folder.path().join("data/objects");
+    let object = files_in(&objects).into_iter().find(|path| !path.to_string_lossy().contains(".chunkgate"));
+    std::fs::write(object.expect("an object"), "something else, and longer than it was").expect("written");
+    gateway.get("/files/f/content").await.is_refused(404, "file_not_found");
+    assert!(gateway.log().contains("is not what was uploaded"));
+}
+
+fn files_in(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
+}
+
+/// Many uploads with much metadata come in pages that end early.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_large_uploads_ends_early() {
+    let gateway = Gateway::start(On::FileAndSqlite).await;
+    let metadata = json!({"note": "n".repeat(8000)});
+    for n in 0..150 {
+        let wanted = json!({"fileId": format!("m{n}"), "fileName": "m", "fileSize": 10, "metadata": metadata});
+        assert_eq!(gateway.post("/uploads", wanted).await.status, 201);
+    }
+    let (mut seen, mut pages, mut path) = (std::collections::BTreeSet::new(), 0, "/uploads?limit=1000".to_owned());
+    loop {
+        let page = gateway.get(&path).await.json;
+        let uploads = page["uploads"].as_array().expect("a list");
+        assert!(uploads.len() < 150, "{}", uploads.len());
+        seen.extend(uploads.iter().map(|upload| upload["fileId"].to_string()));
+        pages += 1;
+        match page["nextCursor"].as_str() {
+            Some(cursor) => path = format!("/uploads?limit=1000&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert_eq!((seen.len(), pages), (150, 2));
+}

@@ -181,8 +181,15 @@ impl Store for FileStore {
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {
         let key = key.clone();
-        let found = self.blocking("HeadObject", move |inner| inner.object(&key, "HeadObject")).await?;
-        Ok(found.map(|(_, object)| object))
+        const OPERATION: &str = "HeadObject";
+        let found = move |inner: &Inner| {
+            let Some((_, object)) = inner.object(&key, OPERATION)? else { return Ok(None) };
+            // Who asks takes it for the outcome of a merge that nobody saw the end of: the name
+            // may have been given a moment before a crash, or before a sync that failed.
+            object::sync_name(&inner.root, &key).map_err(on(OPERATION, "the object's folder"))?;
+            Ok(Some(object))
+        };
+        self.blocking(OPERATION, found).await
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<Reading, StoreError> {

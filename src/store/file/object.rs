@@ -64,6 +64,11 @@ pub(super) fn open(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<Option<Fil
     absent_or(walk(root, key, Folder::child).and_then(|(folder, name)| folder.open(&name)))
 }
 
+/// Makes the object's name durable, if there is one.
+pub(super) fn sync_name(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<()> {
+    absent_or(walk(root, key, Folder::child).and_then(|(folder, _)| folder.sync())).map(|_| ())
+}
+
 /// Removes the object durably, if there is one.
 pub(super) fn remove(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<()> {
     let removed = walk(root, key, Folder::child).and_then(|(folder, name)| match folder.remove(&name)? {

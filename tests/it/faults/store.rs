@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::stand::{Database, Stand, has_received, is_retryable, is_whole};
 use crate::chaos::{BlackHole, Cable, End, Weather};
-use crate::harness::{Emulator, Gateway, MIB, On, content};
+use crate::harness::{Answer, Emulator, Gateway, MIB, On, content};
 use crate::oss_proxy::{Fault, Operation};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +37,19 @@ async fn fault_16_the_stores_proof_of_a_part_is_wrong() {
         has_received(&stand.gateway, "a", &[], &[[0, 1]]).await;
         stand.gateway.put_all("a", &bytes, MIB).await;
         is_whole(&stand.gateway, "a", &bytes).await;
+        // The same of a small file, which is an object at once.
+        let post = async || {
+            let request =
+                stand.gateway.request(Method::POST, "/files?fileId=s&fileName=s").body(bytes[..1000].to_vec());
+            Answer::of(request.send().await).await
+        };
+        for lie in [Fault::crc(Some("1")), Fault::crc(None), Fault::crc(Some("x")), Fault::FlippedBit] {
+            stand.proxy.next(Operation::PutObject, lie);
+            is_retryable(&post().await);
+            assert_eq!(stand.gateway.get("/files/s").await.status, 404);
+        }
+        assert_eq!(post().await.status, 201);
+        assert_eq!(stand.gateway.download("s").await, &bytes[..1000]);
     }
 }
 

@@ -3,7 +3,7 @@
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Checksum, FileId, ObjectKey, Owner, Progress, SessionId, State, Status};
-use chunkgate::ledger::{Creation, FileCreation, SessionSet};
+use chunkgate::ledger::{Creation, Failing, FileCreation, SessionSet};
 
 use super::{Gate, MIB, chunk, on_both, plan, progress, take_lease, unknown};
 
@@ -134,11 +134,11 @@ async fn an_owner_has_so_many_open_and_no_more(gate: Gate) {
         let failure = chunkgate::domain::Failure::UploadLost;
         let out = match name {
             "b" => gate.ledger.abort(wish.id, &[]).await.unwrap(),
-            "c" => gate.ledger.fail(wish.id, None, failure, &[]).await.unwrap(),
+            "c" => gate.ledger.fail(wish.id, Failing::Open, failure, &[]).await.unwrap(),
             "d" => gate.ledger.expire(wish.id, wish.expires_at, &[]).await.unwrap(),
             _ => {
-                let lease = take_lease(&gate.ledger, wish.id).await;
-                gate.ledger.fail(wish.id, lease, failure, &[]).await.unwrap()
+                let lease = take_lease(&gate.ledger, wish.id).await.unwrap();
+                gate.ledger.fail(wish.id, Failing::Merging(lease), failure, &[]).await.unwrap()
             }
         };
         assert!(out, "{name}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Failure, SessionId, State};
-use chunkgate::ledger::{Ledger, LedgerError, Recorded};
+use chunkgate::ledger::{Failing, Ledger, LedgerError, Recorded};
 
 use super::{Gate, LEASE, config, on_both, progress, take_lease, take_over};
 
@@ -73,7 +73,7 @@ async fn an_overtaken_holder_moves_nothing(gate: Gate) {
     assert!(!ledger.renew_lease(upload.id, old).await.unwrap());
     assert!(!ledger.complete(upload.id, old, &file, &events).await.unwrap());
     assert!(!ledger.reopen(upload.id, old, &[0]).await.unwrap());
-    assert!(!ledger.fail(upload.id, Some(old), Failure::UploadLost, &events).await.unwrap());
+    assert!(!ledger.fail(upload.id, Failing::Merging(old), Failure::UploadLost, &events).await.unwrap());
     assert_eq!(ledger.outbox_counts().await.unwrap().pending, 0);
     assert_eq!(ledger.chunk_indexes(upload.id).await.unwrap(), [0]);
     assert!(ledger.complete(upload.id, new, &file, &events).await.unwrap());
@@ -117,7 +117,7 @@ async fn a_merge_ends_in_a_file(gate: Gate) {
         take_lease(&gate.ledger, upload.id).await.is_some(),
         gate.ledger.abort(upload.id, &[]).await.unwrap(),
         gate.ledger.expire(upload.id, upload.expires_at, &[]).await.unwrap(),
-        gate.ledger.fail(upload.id, None, Failure::UploadLost, &[]).await.unwrap(),
+        gate.ledger.fail(upload.id, Failing::Open, Failure::UploadLost, &[]).await.unwrap(),
     ] {
         assert!(!gone, "completed is for good");
     }
@@ -136,8 +136,16 @@ async fn a_merge_goes_back_for_what_is_missing(gate: Gate) {
 async fn a_merge_fails(gate: Gate) {
     let (upload, lease) = gate.full("a", 1).await;
     let events = [gate.event(&upload, EventKind::Failed)];
-    assert!(!gate.ledger.fail(upload.id, None, Failure::UploadLost, &events).await.unwrap(), "it is not uploading");
-    assert!(gate.ledger.fail(upload.id, Some(lease), Failure::IntegrityFailed, &events).await.unwrap());
+    assert!(
+        !gate.ledger.fail(upload.id, Failing::Open, Failure::UploadLost, &events).await.unwrap(),
+        "it is not uploading"
+    );
+    assert!(gate.ledger.fail(upload.id, Failing::Merging(lease), Failure::IntegrityFailed, &events).await.unwrap());
+    // What was acknowledged is not undone by who sends something else.
+    let (other, untouched) = (gate.upload("b", 1).await, gate.upload("c", 1).await);
+    gate.record(&other, 0).await;
+    assert!(!gate.ledger.fail(other.id, Failing::Untouched, Failure::IntegrityFailed, &[]).await.unwrap());
+    assert!(gate.ledger.fail(untouched.id, Failing::Untouched, Failure::IntegrityFailed, &[]).await.unwrap());
     let state = gate.ledger.upload(upload.id).await.unwrap().unwrap().state;
     assert_eq!(state, State::Failed { failure: Failure::IntegrityFailed });
     assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap()[0].id, upload.id);
