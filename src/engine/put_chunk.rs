@@ -105,7 +105,7 @@ impl Engine {
         self.check_total(&upload, lesson)?;
         let checksums = put.checksums.clone();
         let (put, _turn) = tokio::select! {
-            turn = self.turn_for(put, bytes, reins) => turn?,
+            turn = self.turn_for(put, &upload, bytes, reins) => turn?,
             () = reins.broken_off().cancelled() => return Err(reins.why().into()),
         };
         let chunk = self.forward(put, &upload, bytes, reins).await?;
@@ -121,9 +121,18 @@ impl Engine {
     }
 
     /// A turn: at once if there are plenty, else once the client has begun to
-    /// send, for one that does not is to hold up nobody.
-    async fn turn_for(&self, mut put: PutChunk, bytes: u64, reins: &Reins) -> Result<(PutChunk, Turn), Refusal> {
-        if let Some(turn) = self.shared.turns.take_early(&put.owner, reins) {
+    /// send, for one that does not is to hold up nobody. Nor is the store to set
+    /// aside space for a whole file that nobody sends.
+    async fn turn_for(
+        &self,
+        mut put: PutChunk,
+        upload: &Upload,
+        bytes: u64,
+        reins: &Reins,
+    ) -> Result<(PutChunk, Turn), Refusal> {
+        if upload.session().is_some()
+            && let Some(turn) = self.shared.turns.take_early(&put.owner, reins)
+        {
             return Ok((put, turn));
         }
         put.body = intake::begun(put.body, bytes).await;

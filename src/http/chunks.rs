@@ -263,7 +263,7 @@ pub(super) async fn get(
         }
     };
     Ok(match api.engine.chunks(&caller.owner, &file_id).await? {
-        Some(view) => Json(encode::chunks(&view, shown)).into_response(),
+        Some(view) => api.large_answers.json(&encode::chunks(&view, shown))?,
         // Nothing has been received; a 404 would be a permanent error to several uploaders.
         None => Json(json!({
             "fileId": file_id.as_str(), "status": "none", "uploadedChunks": 0, "chunks": [], "missing": [],

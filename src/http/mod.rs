@@ -10,6 +10,7 @@ pub mod encode;
 pub mod files;
 pub mod form;
 pub mod health;
+mod large;
 pub mod layer;
 pub mod multipart;
 pub mod page;
@@ -46,6 +47,7 @@ pub struct Api {
     cors_config: Arc<CorsConfig>,
     lingering: body::Lingering,
     form_buffers: form::FormBuffers,
+    large_answers: large::LargeAnswers,
     health: Health,
     /// The port we listen on: part of our own name.
     port: u16,
@@ -69,6 +71,7 @@ impl Api {
             cors_config: Arc::new(cors.clone()),
             lingering: body::Lingering::default(),
             form_buffers: form::FormBuffers::new(limits.form_buffer, limits.queue_wait),
+            large_answers: large::LargeAnswers::default(),
             health,
             port,
         }

@@ -120,7 +120,7 @@ pub(super) async fn list(
     let more = fit(&mut uploads) || more;
     let next = uploads.last().filter(|_| more).map(|last| cursor(last.upload.created_at, last.upload.id));
     let bodies: Vec<_> = uploads.iter().map(encode::view).collect();
-    Ok(Json(json!({"uploads": bodies, "nextCursor": next})).into_response())
+    Ok(api.large_answers.json(&json!({"uploads": bodies, "nextCursor": next}))?)
 }
 
 /// About what one upload takes in a list beside its metadata.
