@@ -15,6 +15,21 @@ fn pid_of(process: u32) -> Pid {
     i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
+/// SIGSTOP, and waits until every thread of the process stands still: one that
+/// runs on the other core goes on for a moment.
+pub(crate) async fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+    let stands = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    let all_stand = || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+        stats.into_iter().all(stands)
+    };
+    while !all_stand() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
 pub(crate) fn signal(process: u32, signal: Signal) {
     rustix::process::kill_process(pid_of(process), signal).expect("it can be signalled");
 }

@@ -237,7 +237,9 @@ async fn open_uploads_are_bounded_per_owner() {
 async fn a_busy_gateway_says_when_to_come_back() {
     let busy = [("LIMITS__MAX_CONCURRENT_CHUNKS", "1"), ("LIMITS__QUEUE_WAIT", "300ms")];
     let gateway = Gateway::start_with(On::FileAndSqlite, &busy).await;
-    gateway.create("q", 2 * MIB, MIB).await;
+    gateway.create("q", 3 * MIB, MIB).await;
+    // Before anything has come of an upload, who sends next to nothing has no turn.
+    assert_eq!(gateway.put("q", 2, &content(MIB, 2)).await.status, 200);
     let mut slow = TcpStream::connect(gateway.address).await.expect("a connection");
     let head = format!("PUT /chunks/q/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
     slow.write_all(head.as_bytes()).await.expect("sent");

@@ -18,7 +18,7 @@ fn layer(module: &str) -> Option<usize> {
         "domain" | "clock" | "units" | "serve" | "logging" => BOTTOM,
         "ledger" | "store" | "notify" => 1,
         "engine" => 2,
-        "http" | "emulator" => 3,
+        "http" | "emulator" | "bench" => 3,
         "config" => 4,
         "app" => 5,
         "cli" => 6,

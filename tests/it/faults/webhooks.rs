@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -127,7 +126,7 @@ async fn receive(
         Manner::ToTheDead(process) => {
             let process = process.swap(0, Ordering::SeqCst);
             if process > 0 {
-                machine::signal(process, Signal::STOP);
+                machine::stop(process).await;
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
         }

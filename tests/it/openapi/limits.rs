@@ -195,8 +195,9 @@ pub(super) async fn endings(contract: &Contract) {
 }
 
 async fn superseded(asking: &Asking<'_>) {
-    let plan = json!({"fileId": "t", "fileName": "a", "fileSize": 8, "chunkSize": 4});
+    let plan = json!({"fileId": "t", "fileName": "a", "fileSize": 12, "chunkSize": 4});
     assert_eq!(asking.create(plan).await.status, 201);
+    assert_eq!(asking.contract.ask(ONE, asking.put("t", 2).body("1234")).await.status, 200);
     let (first, second, busy) = tokio::join!(
         asking.contract.ask(ONE, stalled(asking.put("t", 0), b"1234".to_vec())),
         async {
