@@ -8,8 +8,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite};
+
 use uuid::Uuid;
 
+use crate::ledger::connections::Connection;
 use crate::ledger::error::LedgerError;
 
 /// Which of the two.
@@ -30,7 +32,7 @@ pub(super) struct Conn {
 }
 
 enum Of {
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(Connection),
     Postgres(PoolConnection<Postgres>),
 }
 
@@ -169,8 +171,8 @@ fn for_postgres(statement: Statement) -> PostgresQuery {
     query
 }
 
-impl From<PoolConnection<Sqlite>> for Conn {
-    fn from(conn: PoolConnection<Sqlite>) -> Self {
+impl From<Connection> for Conn {
+    fn from(conn: Connection) -> Self {
         Self { of: Of::Sqlite(conn), busy: false, in_transaction: false }
     }
 }
@@ -224,7 +226,7 @@ impl Conn {
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, LedgerError> {
         self.busy = true;
         let done = match &mut self.of {
-            Of::Sqlite(conn) => for_sqlite(statement).execute(&mut **conn).await.map(|done| done.rows_affected()),
+            Of::Sqlite(conn) => for_sqlite(statement).execute(conn.raw()?).await.map(|done| done.rows_affected()),
             Of::Postgres(conn) => {
                 in_time(for_postgres(statement).execute(&mut **conn)).await?.map(|done| done.rows_affected())
             }
@@ -243,7 +245,7 @@ impl Conn {
         self.busy = true;
         let rows = match &mut self.of {
             Of::Sqlite(conn) => {
-                let rows = for_sqlite(statement).fetch_all(&mut **conn).await;
+                let rows = for_sqlite(statement).fetch_all(conn.raw()?).await;
                 rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect())
             }
             Of::Postgres(conn) => {
@@ -260,7 +262,7 @@ impl Conn {
     pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<Row>, LedgerError> {
         self.busy = true;
         let row = match &mut self.of {
-            Of::Sqlite(conn) => for_sqlite(statement).fetch_optional(&mut **conn).await.map(|row| row.map(Row::Sqlite)),
+            Of::Sqlite(conn) => for_sqlite(statement).fetch_optional(conn.raw()?).await.map(|row| row.map(Row::Sqlite)),
             Of::Postgres(conn) => {
                 in_time(for_postgres(statement).fetch_optional(&mut **conn)).await?.map(|row| row.map(Row::Postgres))
             }

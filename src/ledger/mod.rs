@@ -14,6 +14,7 @@
 
 mod chunks;
 pub mod config;
+mod connections;
 mod create;
 mod db;
 pub mod error;
@@ -36,12 +37,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::{PgPool, SqlitePool};
+use sqlx::PgPool;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::Timestamp;
+use connections::Connections;
 use db::{Backend, Conn, sql};
 use lock::DatabaseLock;
 use writer::Writer;
@@ -83,9 +85,9 @@ struct Inner {
 #[derive(Clone)]
 enum Pools {
     Sqlite {
-        readers: SqlitePool,
+        readers: Connections,
         /// The one connection that writes; none when nothing does.
-        writer: Option<SqlitePool>,
+        writer: Option<Connections>,
     },
     Postgres {
         /// For all that reads, and for transactions.

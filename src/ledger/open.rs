@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+use crate::ledger::connections::Connections;
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::{LedgerError, OpenError};
 use crate::ledger::lock::DatabaseLock;
@@ -234,9 +235,9 @@ async fn open_sqlite(config: &DatabaseConfig, path: &Path) -> Result<(Pools, Dat
 }
 
 /// Checks and migrates the file, and voids the leases of whoever had it before.
-async fn prepare_sqlite(writer: &SqlitePool, path: &Path) -> Result<Migrated, OpenError> {
+async fn prepare_sqlite(writer: &Connections, path: &Path) -> Result<Migrated, OpenError> {
     let failed = |e: LedgerError| of_file(path, &e);
-    let acquire = || async { writer.acquire().await.map_err(|e| failed(e.into())) };
+    let acquire = || async { writer.acquire().await.map_err(failed) };
     let mut conn = Conn::from(acquire().await?);
     if std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECK_BYTES_MAX) {
         let row = conn.row(sql("PRAGMA quick_check(1)")).await.map_err(failed)?;
@@ -246,7 +247,7 @@ async fn prepare_sqlite(writer: &SqlitePool, path: &Path) -> Result<Migrated, Op
         }
     }
     drop(conn);
-    let migrated = migrate(&SQLITE, &mut *acquire().await?).await;
+    let migrated = migrate(&SQLITE, acquire().await?.raw().map_err(failed)?).await;
     let migrated = migrated.map_err(|e| not_migrated(path.display().to_string(), newest(&SQLITE), &e))?;
     let mut conn = Conn::from(acquire().await?);
     for text in [
@@ -270,30 +271,19 @@ fn sqlite_options(path: &Path, config: &DatabaseConfig) -> SqliteConnectOptions 
         .disable_statement_logging()
 }
 
-/// One connection, kept for good: SQLite has one writer.
-fn writer_of(config: &DatabaseConfig, path: &Path) -> SqlitePool {
+/// One connection: SQLite has one writer.
+fn writer_of(config: &DatabaseConfig, path: &Path) -> Connections {
     let options = sqlite_options(path, config)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // An acknowledged chunk is on the disk.
         .synchronous(SqliteSynchronous::Full);
-    SqlitePoolOptions::new()
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .test_before_acquire(false)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_lazy_with(options)
+    Connections::new(options, 1, config.acquire_timeout)
 }
 
-fn readers_of(config: &DatabaseConfig, path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(config.max_connections.saturating_sub(1).max(1))
-        .idle_timeout(config.idle_timeout)
-        .max_lifetime(config.max_lifetime)
-        .test_before_acquire(false)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_lazy_with(sqlite_options(path, config).read_only(true))
+fn readers_of(config: &DatabaseConfig, path: &Path) -> Connections {
+    let options = sqlite_options(path, config).read_only(true);
+    Connections::new(options, config.max_connections.saturating_sub(1), config.acquire_timeout)
 }
 
 fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
