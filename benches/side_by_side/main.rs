@@ -118,7 +118,9 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     let mut store = Command::new(this);
     store.args(["null-store", &store_port.to_string()]);
     let _store = Server::start(&mut store, &folder.path().join("store.log"), store_port).await?;
-    let stage = Stage { folder: folder.path().to_owned(), peers: arguments.peers.clone(), store_port };
+    // Servers are started in folders of their own.
+    let peers = arguments.peers.canonicalize().unwrap_or_else(|_| arguments.peers.clone());
+    let stage = Stage { folder: folder.path().to_owned(), peers, store_port };
     let wanted = if arguments.only.is_empty() { &Subject::ALL[..] } else { &arguments.only[..] };
     let (mut running, mut absent) = (Vec::new(), Vec::new());
     for &subject in wanted {

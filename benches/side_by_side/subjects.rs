@@ -209,7 +209,7 @@ impl Stage {
         let (port, store) = (port.to_string(), self.store());
         command.args(["--host", "127.0.0.1", "--port", &port, "--storage", "s3", "--s3-url", &store]);
         command.args(["--s3-bucket", "bkt", "--s3-region", "us-east-1", "--s3-access-key", "id"]);
-        command.args(["--s3-secret-key", "secret", "--s3-force-path-style", "true", "--log-level", "error"]);
+        command.args(["--s3-secret-key", "secret", "--s3-force-path-style", "--log-level", "error"]);
         command.args(["--max-body-size", "16777216"]).current_dir(folder);
         command.arg("--info-dir").arg(folder.join("info")).arg("--data-dir").arg(folder.join("data"));
         Ok(command)
