@@ -271,15 +271,18 @@ async fn fault_33_many_answers_to_commits_are_lost() {
 
 /// Whoever is refused for a moment comes back, as clients do.
 async fn in_the_end(what: &str, mut attempt: impl AsyncFnMut() -> Answer) -> Answer {
-    for _ in 0..60 {
-        let answer = attempt().await;
-        if answer.status.is_success() {
-            return answer;
+    let attempts = async {
+        loop {
+            let answer = attempt().await;
+            if answer.status.is_success() {
+                return answer;
+            }
+            is_away(&answer);
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        is_away(&answer);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    panic!("{what} never succeeds");
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(120), attempts).await;
+    ended.unwrap_or_else(|_| panic!("{what} never succeeds"))
 }
 
 /// A gateway stands still in the middle of a transaction: its locks are its
