@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chunkgate::clock::{Clock as _, TestClock};
+use chunkgate::clock::{Clock, TestClock};
 use chunkgate::domain::PartBounds;
 use chunkgate::domain::event::{EventKind, event_id};
 use chunkgate::domain::plan::{Lesson, Plan};
@@ -22,7 +22,7 @@ use chunkgate::domain::{
     Chunk, Crc64, File, FileId, Geometry, Learning, Lease, Object, ObjectKey, Owner, Progress, Timestamp, Upload,
     UploadId,
 };
-use chunkgate::ledger::{Creation, DatabaseConfig, Ledger, NewEvent, NewUpload, RecordChunk, Recorded};
+use chunkgate::ledger::{Creation, DatabaseConfig, Ledger, NewEvent, NewUpload, OpenError, RecordChunk, Recorded};
 
 use crate::postgres;
 
@@ -49,6 +49,24 @@ const LEASE: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MIB: u64 = 1 << 20;
 const HOOK: &str = "https://app.example/hook";
+
+/// Opens a ledger that was open in this process a moment ago. A process that
+/// another test starts has all our files, and their locks, for the moment
+/// between its fork and its exec.
+pub(crate) async fn open_once_free(
+    config: &DatabaseConfig,
+    url: &str,
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+) -> Ledger {
+    for _ in 0..5000 {
+        match Ledger::open(config, url, clock.clone(), lease).await {
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(1)),
+            opened => return opened.expect("the ledger opens"),
+        }
+    }
+    panic!("the ledger stays locked")
+}
 
 /// The right to merge the upload, if it may be merged.
 async fn take_lease(ledger: &Ledger, id: UploadId) -> Option<Lease> {
@@ -92,7 +110,7 @@ impl Gate {
     async fn restart(mut self) -> Self {
         self.ledger.close().await;
         drop(self.ledger);
-        self.ledger = Ledger::open(&config(), &self.url, self.clock.clone(), LEASE).await.unwrap();
+        self.ledger = open_once_free(&config(), &self.url, self.clock.clone(), LEASE).await;
         self
     }
 

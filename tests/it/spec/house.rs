@@ -16,7 +16,7 @@ use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::PutChunk;
 use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
-use chunkgate::ledger::{DatabaseConfig, Ledger};
+use chunkgate::ledger::DatabaseConfig;
 use chunkgate::store::faulty::FaultyStore;
 use chunkgate::store::memory::MemoryStore;
 use chunkgate::store::{Store as _, Target};
@@ -24,6 +24,7 @@ use tokio::runtime::Runtime;
 
 use super::command::{Act, Answer, Create, Cut, Put, Twist, Words};
 use super::model::{FILES, SPAN_MILLIS};
+use crate::ledger::open_once_free;
 
 const TICK: Duration = Duration::from_micros(500);
 const TICK_INSIDE: Duration = Duration::from_millis(10);
@@ -87,7 +88,7 @@ impl House {
         let sweep = SweepConfig { keep_chunks: Duration::from_secs(1000 * 24 * 3600), ..SweepConfig::default() };
         let url = format!("sqlite://{}", self.folder.path().join("l.db").display());
         let database = DatabaseConfig { acquire_timeout: Duration::from_secs(3600), ..DatabaseConfig::default() };
-        let ledger = Ledger::open(&database, &url, self.clock.clone(), upload.lease).await.expect("the ledger opens");
+        let ledger = open_once_free(&database, &url, self.clock.clone(), upload.lease).await;
         let settings = Settings {
             upload,
             sweep,
