@@ -101,7 +101,7 @@ fn local(port: &str) -> Result<SocketAddr, String> {
 /// The same once more in a network namespace; returns only if that fails.
 fn within(control: &str, words: &[String]) -> String {
     const SCRIPT: &str = "ip link set lo up && echo \"$0\" > /proc/sys/net/ipv4/tcp_congestion_control && exec \"$@\"";
-    let mut again = words.iter().skip(1).cloned().collect::<Vec<_>>();
+    let mut again = words.get(1..).unwrap_or_default().to_vec();
     if let Some(at) = again.iter().position(|word| word == "--namespace") {
         again.drain(at..(at + 2).min(again.len()));
     }

@@ -46,8 +46,9 @@ impl Server {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let ticks = |pid: &u32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let mut rest = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-            Some(rest.next()?.parse::<u64>().ok()? + rest.next()?.parse::<u64>().ok()?)
+            // Fields 14 and 15, utime and stime; the third follows the name.
+            let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+            Some(fields.nth(11)?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
         };
         #[expect(clippy::cast_precision_loss, reason = "a time")]
         let ticks = self.processes().iter().filter_map(ticks).sum::<u64>() as f64;

@@ -19,7 +19,7 @@ use crate::engine::reins::Reins;
 use crate::engine::turns::Turn;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::{Failing, RecordChunk, Recorded};
-use crate::store::{NewPart, Proof, StoreError, Target};
+use crate::store::{NewPart, StoreError, Target};
 
 /// A chunk that a client sends.
 pub struct PutChunk {
@@ -162,22 +162,12 @@ impl Engine {
         let Some(crc64) = verdict.crc64() else {
             return Err(EngineError::Broken("the store took a part whose body was not read to its end".to_owned()));
         };
-        if !self.is_proven(stored.crc64, crc64) {
+        if !self.shared.store.limits().proof.is_given(stored.crc64, crc64) {
             metrics::counter!("chunkgate_store_proof_failures_total").increment(1);
             warn!(upload = %upload.id, index, ours = %crc64, theirs = ?stored.crc64, "the store's checksum of the part is not ours");
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the chunk on its way" }.into());
         }
         Ok(Chunk { index, bytes, crc64, etag: stored.etag })
-    }
-
-    /// Whether the store has shown that it has the bytes of this checksum.
-    pub(super) fn is_proven(&self, theirs: Option<Crc64>, ours: Crc64) -> bool {
-        match (theirs, self.shared.store.limits().proof) {
-            (Some(theirs), _) => theirs == ours,
-            // No proof is no pass, where the store is one that gives it.
-            (None, Proof::Crc64Xz) => false,
-            (None, Proof::Md5Etag | Proof::SizeOnly) => true,
-        }
     }
 
     /// Why a part was not stored, as the client is told.

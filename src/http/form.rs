@@ -15,7 +15,7 @@ use crate::domain::{Refusal, rules};
 use crate::engine::intake::{Incoming, Interrupted};
 use crate::http::body::{self, incoming};
 use crate::http::multipart::{Form, boundary, malformed};
-use room::Room;
+use room::{Room, moved, steady};
 
 pub use room::FormBuffers;
 
@@ -186,20 +186,6 @@ impl Texts {
         }
         moved(&mut self.room, bytes);
         Ok(())
-    }
-}
-
-/// The next of what takes room: who hardly sends does not keep others out.
-async fn steady<T>(room: &mut Option<Room>, next: impl Future<Output = T>) -> Result<T, Interrupted> {
-    match room {
-        Some(room) => room.steady(next).await,
-        None => Ok(next.await),
-    }
-}
-
-fn moved(room: &mut Option<Room>, bytes: usize) {
-    if let Some(room) = room {
-        room.moved(bytes);
     }
 }
 

@@ -27,13 +27,13 @@ impl Ledger {
     pub async fn intend_object(&self, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
         let text = "INSERT INTO objects_underway (object_key, begun_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         let row = sql(text).bind(key.as_str()).bind(at.millis());
-        self.write(move |conn| Box::pin(async move { conn.execute(row).await.map(|_| End::Commit(())) })).await
+        self.run(row).await.map(drop)
     }
 
     /// There is no object under this key that was intended and has no file.
     pub async fn forget_object(&self, key: &ObjectKey) -> Result<(), LedgerError> {
         let delete = sql("DELETE FROM objects_underway WHERE object_key = $1").bind(key.as_str());
-        self.write(move |conn| Box::pin(async move { conn.execute(delete).await.map(|_| End::Commit(())) })).await
+        self.run(delete).await.map(drop)
     }
 
     /// Objects that were intended by `before` and never became files.

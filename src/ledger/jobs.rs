@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::ledger::db::sql;
 use crate::ledger::error::LedgerError;
-use crate::ledger::{End, Ledger, millis};
+use crate::ledger::{Ledger, millis};
 
 /// The right to do a job once, until its lease runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +25,14 @@ impl Ledger {
                     ON CONFLICT (name) DO UPDATE SET lease_token = $2, lease_until = $3 + $4 + {lease_clock} \
                     WHERE jobs.next_at <= $3 + {lease_clock} AND jobs.lease_until <= $3 + {lease_clock}";
         let swap = sql(text).bind(name).bind(claim.token).bind(self.lease_clock()).bind(self.lease_millis());
-        let claimed = self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) }));
-        Ok(claimed.await?.then_some(claim))
+        Ok(self.swap(swap).await?.then_some(claim))
     }
 
     /// Lets the lease last its full time from now. False when it was lost.
     pub async fn renew_job(&self, claim: JobClaim) -> Result<bool, LedgerError> {
         let text = "UPDATE jobs SET lease_until = $3 + $4 + {lease_clock} WHERE name = $1 AND lease_token = $2";
         let swap = sql(text).bind(claim.name).bind(claim.token).bind(self.lease_clock()).bind(self.lease_millis());
-        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+        self.swap(swap).await
     }
 
     /// The job is done; it is due again after `pause`. False when the lease was lost.
@@ -41,6 +40,6 @@ impl Ledger {
         let text = "UPDATE jobs SET next_at = $3 + $4 + {lease_clock}, lease_token = NULL, lease_until = 0 \
                     WHERE name = $1 AND lease_token = $2";
         let swap = sql(text).bind(claim.name).bind(claim.token).bind(self.lease_clock()).bind(millis(pause));
-        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+        self.swap(swap).await
     }
 }

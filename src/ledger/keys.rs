@@ -1,10 +1,10 @@
 //! API keys that were made here rather than configured. Only their hashes.
 
 use crate::domain::Timestamp;
+use crate::ledger::Ledger;
 use crate::ledger::db::sql;
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::Reader;
-use crate::ledger::{End, Ledger};
 
 impl Ledger {
     /// Their names and the SHA-256 of each.
@@ -25,6 +25,6 @@ impl Ledger {
         let text = "INSERT INTO api_keys (name, sha256, created_at) SELECT $1, $2, $3 \
                     WHERE NOT EXISTS (SELECT 1 FROM api_keys) ON CONFLICT DO NOTHING";
         let insert = sql(text).bind(name).bind(hex::encode(sha256)).bind(at.millis());
-        self.write(move |conn| Box::pin(async move { conn.swapped(insert).await.map(End::Commit) })).await
+        self.swap(insert).await
     }
 }

@@ -44,7 +44,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use connections::Connections;
-use db::{Backend, Conn, sql};
+use db::{Backend, Conn, Statement, sql};
 use lock::DatabaseLock;
 use writer::Writer;
 
@@ -160,6 +160,16 @@ impl Ledger {
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
     {
         self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.transact(job).await
+    }
+
+    /// Runs one statement as a transaction of its own and says how many rows it touched.
+    async fn run(&self, statement: Statement) -> Result<u64, LedgerError> {
+        self.write(move |conn| Box::pin(async move { conn.execute(statement).await.map(End::Commit) })).await
+    }
+
+    /// The same, and says whether it touched a row: the outcome of a compare-and-set.
+    async fn swap(&self, statement: Statement) -> Result<bool, LedgerError> {
+        self.run(statement).await.map(|rows| rows > 0)
     }
 
     fn now(&self) -> Timestamp {

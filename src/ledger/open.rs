@@ -288,11 +288,11 @@ fn readers_of(config: &DatabaseConfig, path: &Path) -> Connections {
 
 fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
     let options = options.disable_statement_logging();
-    let shared = config.max_connections.saturating_sub(CHUNK_CONNECTIONS).max(1);
-    let pool = |max: u32| {
+    let (min, max) = (config.min_connections, config.max_connections);
+    let pool = |min: u32, max: u32| {
         PgPoolOptions::new()
             .max_connections(max)
-            .min_connections(config.min_connections.min(max))
+            .min_connections(min.min(max))
             .idle_timeout(config.idle_timeout)
             .max_lifetime(config.max_lifetime)
             .acquire_timeout(config.acquire_timeout)
@@ -301,7 +301,8 @@ fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
             })
             .connect_lazy_with(options.clone())
     };
-    Pools::Postgres { shared: pool(shared), writer: pool(CHUNK_CONNECTIONS) }
+    let shared = pool(min.saturating_sub(CHUNK_CONNECTIONS), max.saturating_sub(CHUNK_CONNECTIONS).max(1));
+    Pools::Postgres { shared, writer: pool(min, CHUNK_CONNECTIONS) }
 }
 
 async fn migrate_postgres(options: &PgConnectOptions, timeout: Duration) -> Result<Migrated, OpenError> {

@@ -95,7 +95,7 @@ impl Ledger {
                     delivered_at = $4, last_status = $5, last_error = NULL \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
         let now = self.now().millis();
-        self.settle(of(delivery, text).bind(now).bind(u32::from(status))).await
+        self.swap(of(delivery, text).bind(now).bind(u32::from(status))).await
     }
 
     /// It is to be tried again at `next_at`. False when the lease is no longer ours.
@@ -109,7 +109,7 @@ impl Ledger {
         let text = "UPDATE deliveries SET attempts = attempts + 1, lease_token = NULL, lease_until = 0, \
                     next_attempt_at = $4, last_status = $5, last_error = $6 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
-        self.settle(of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error)).await
+        self.swap(of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error)).await
     }
 
     /// It is given up. False when the lease is no longer ours.
@@ -122,7 +122,7 @@ impl Ledger {
         let text = "UPDATE deliveries SET state = 'dead', attempts = attempts + 1, lease_token = NULL, \
                     last_status = $4, last_error = $5 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
-        self.settle(of(delivery, text).bind(status.map(i64::from)).bind(error)).await
+        self.swap(of(delivery, text).bind(status.map(i64::from)).bind(error)).await
     }
 
     /// Gives up what was due by `before` and is for none of these endpoints:
@@ -139,11 +139,7 @@ impl Ledger {
                     WHERE state = 'pending' AND next_attempt_at < $1 AND lease_until <= $2 + {lease_clock} \
                     AND NOT (endpoint {any_text 4}) ORDER BY next_attempt_at LIMIT $3 {skip_locked})";
         let swap = sql(text).bind(before.millis()).bind(self.lease_clock()).bind(limit).bind(endpoints);
-        self.write(move |conn| Box::pin(async move { conn.execute(swap).await.map(End::Commit) })).await
-    }
-
-    async fn settle(&self, swap: Statement) -> Result<bool, LedgerError> {
-        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+        self.run(swap).await
     }
 
     /// How many deliveries are open, and how many were given up.

@@ -47,7 +47,7 @@ impl Ledger {
     async fn lease(&self, id: UploadId, lease: Lease, text: &'static str) -> Result<bool, LedgerError> {
         let swap = sql(text).bind(id.0).bind(lease.token.0).bind(self.inner.boot).bind(self.lease_clock());
         let swap = swap.bind(self.now().millis()).bind(self.lease_millis());
-        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+        self.swap(swap).await
     }
 
     /// Lets the lease last its full time from now. False when another has
@@ -57,7 +57,7 @@ impl Ledger {
         let text = "UPDATE uploads SET lease_until = $3 + {lease_clock} \
                     WHERE id = $1 AND state = 'completing' AND lease_token = $2";
         let swap = sql(text).bind(id.0).bind(lease.token.0).bind(until);
-        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+        self.swap(swap).await
     }
 
     /// completing → uploading: the store lacks the chunks `forget`, whose rows

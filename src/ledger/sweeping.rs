@@ -83,10 +83,7 @@ impl Ledger {
     /// The store holds nothing of it any more.
     pub async fn clear_remains(&self, id: UploadId) -> Result<(), LedgerError> {
         let text = "UPDATE uploads SET clean_at = NULL WHERE id = $1";
-        self.write(move |conn| {
-            Box::pin(async move { conn.execute(sql(text).bind(id.0)).await.map(|_| End::Commit(())) })
-        })
-        .await
+        self.run(sql(text).bind(id.0)).await.map(drop)
     }
 
     /// Something of an upload that has ended came into the store after its end.
@@ -94,17 +91,13 @@ impl Ledger {
         let text = "UPDATE uploads SET clean_at = $2 WHERE id = $1 \
                     AND state IN ('aborted', 'expired', 'failed') AND clean_at IS NULL";
         let swap = sql(text).bind(id.0).bind(at.millis());
-        self.write(move |conn| Box::pin(async move { conn.execute(swap).await.map(|_| End::Commit(())) })).await
+        self.run(swap).await.map(drop)
     }
 
     /// The store may hold more of it, or does not let go of it: looked at again at `until`.
     pub async fn defer_remains(&self, id: UploadId, until: Timestamp) -> Result<(), LedgerError> {
         let text = "UPDATE uploads SET clean_at = $2 WHERE id = $1 AND clean_at IS NOT NULL";
-        self.write(move |conn| {
-            let swap = sql(text).bind(id.0).bind(until.millis());
-            Box::pin(async move { conn.execute(swap).await.map(|_| End::Commit(())) })
-        })
-        .await
+        self.run(sql(text).bind(id.0).bind(until.millis())).await.map(drop)
     }
 
     /// Removes up to `limit` events that happened by `before` and that nobody
@@ -113,7 +106,7 @@ impl Ledger {
         let text = "DELETE FROM events WHERE id IN (SELECT e.id FROM events e WHERE e.created_at <= $1 \
                     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_id = e.id AND d.state = 'pending') \
                     ORDER BY e.created_at LIMIT $2)";
-        self.prune_rows(sql(text).bind(before.millis()).bind(limit)).await
+        self.run(sql(text).bind(before.millis()).bind(limit)).await
     }
 
     /// Removes up to `limit` uploads that were given up or expired by `before`
@@ -123,11 +116,7 @@ impl Ledger {
         let text = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads \
                     WHERE state IN ('aborted', 'expired') AND ended_at <= $1 \
                     AND clean_at IS NULL AND NOT chunks_kept ORDER BY ended_at LIMIT $2)";
-        self.prune_rows(sql(text).bind(before.millis()).bind(limit)).await
-    }
-
-    async fn prune_rows(&self, delete: Statement) -> Result<u64, LedgerError> {
-        self.write(move |conn| Box::pin(async move { conn.execute(delete).await.map(End::Commit) })).await
+        self.run(sql(text).bind(before.millis()).bind(limit)).await
     }
 
     /// Those of the keys that an open upload of this ledger has.

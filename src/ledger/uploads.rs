@@ -99,7 +99,7 @@ impl Ledger {
     /// it. False when the upload takes no chunks any more.
     pub async fn intend_session(&self, id: UploadId) -> Result<bool, LedgerError> {
         let text = "UPDATE uploads SET begins = begins + 1 WHERE id = $1 AND state = 'uploading'";
-        self.write(move |conn| Box::pin(async move { conn.swapped(sql(text).bind(id.0)).await.map(End::Commit) })).await
+        self.swap(sql(text).bind(id.0)).await
     }
 
     /// Adds the checksum of the whole file to an upload that has none. False
@@ -107,7 +107,7 @@ impl Ledger {
     pub async fn declare_checksum(&self, id: UploadId, checksum: Checksum) -> Result<bool, LedgerError> {
         let text = "UPDATE uploads SET checksum = $2 WHERE id = $1 AND checksum IS NULL AND state = 'uploading'";
         let swap = sql(text).bind(id.0).bind(checksum.tagged());
-        self.write(move |conn| Box::pin(async move { conn.swapped(swap).await.map(End::Commit) })).await
+        self.swap(swap).await
     }
 
     /// Names the multipart upload that all chunks go into, once and for all.

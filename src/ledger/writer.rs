@@ -144,10 +144,24 @@ impl Writer {
             Pools::Sqlite { .. } => self.queue.send(Write::Transaction(job)).await.map_err(|_| closed())?,
             Pools::Postgres { shared, .. } => {
                 // A task of its own: a caller that goes away must not leave it half done.
-                tokio::spawn(postgres::alone(shared.clone(), job));
+                tokio::spawn(postgres::transaction(shared.clone(), job));
             }
         }
         answer.await.map_err(|_| closed())?
+    }
+}
+
+/// A transaction with nothing beside it, from its beginning to its end.
+async fn alone(conn: &mut Conn, job: &mut dyn Transaction) -> Answer {
+    conn.begin().await?;
+    match job.run(conn).await {
+        Ok(Keep::Yes) => conn.commit().await,
+        Ok(Keep::No) => conn.rollback().await,
+        Err(e) => {
+            // That of the rollback would say no more; a connection that cannot is closed.
+            drop(conn.rollback().await);
+            Err(e)
+        }
     }
 }
 

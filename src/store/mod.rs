@@ -47,6 +47,18 @@ pub enum Proof {
     SizeOnly,
 }
 
+impl Proof {
+    /// Whether the store has shown that it has the bytes of our checksum.
+    pub fn is_given(self, theirs: Option<Crc64>, ours: Crc64) -> bool {
+        match (theirs, self) {
+            (Some(theirs), _) => theirs == ours,
+            // No proof is no pass, where the store is one that gives it.
+            (None, Self::Crc64Xz) => false,
+            (None, Self::Md5Etag | Self::SizeOnly) => true,
+        }
+    }
+}
+
 /// What a store can hold and how it proves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -139,6 +139,21 @@ impl Room {
     }
 }
 
+/// As `Room::steady`, for what may take none.
+pub(super) async fn steady<T>(room: &mut Option<Room>, next: impl Future<Output = T>) -> Result<T, Interrupted> {
+    match room {
+        Some(room) => room.steady(next).await,
+        None => Ok(next.await),
+    }
+}
+
+/// As `Room::moved`, for what may take none.
+pub(super) fn moved(room: &mut Option<Room>, bytes: usize) {
+    if let Some(room) = room {
+        room.moved(bytes);
+    }
+}
+
 /// Somebody in line, for as long as it lives.
 struct Waiting<'a>(&'a AtomicUsize);
 

@@ -7,7 +7,7 @@ use crate::ledger::Pools;
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::{Group, Keep, Reply, Transaction, answer_chunks, closed};
+use crate::ledger::writer::{Group, Reply, Transaction, alone, answer_chunks, closed};
 
 /// Records a batch, or answers all of it with why not. `Err` when there was no
 /// connection in time: then whoever waits behind this batch need not wait for
@@ -93,20 +93,8 @@ async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -
 }
 
 /// A transaction on a connection of its own.
-pub(super) async fn alone(pool: PgPool, mut job: Box<dyn Transaction>) {
-    let committed = async {
-        let mut conn = Conn::from(pool.acquire().await?);
-        conn.begin().await?;
-        match job.run(&mut conn).await {
-            Ok(Keep::Yes) => conn.commit().await,
-            Ok(Keep::No) => conn.rollback().await,
-            Err(_) => {
-                // Its own error is its outcome; that of the rollback says no more.
-                drop(conn.rollback().await);
-                Ok(())
-            }
-        }
-    }
-    .await;
+pub(super) async fn transaction(pool: PgPool, mut job: Box<dyn Transaction>) {
+    let committed = async { alone(&mut Conn::from(pool.acquire().await?), &mut *job).await };
+    let committed = committed.await;
     job.settle(committed);
 }

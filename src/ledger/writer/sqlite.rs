@@ -8,7 +8,7 @@ use crate::ledger::connections::Connections;
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::{Answer, Broken, Group, Keep, Reply, Transaction, answer_chunks};
+use crate::ledger::writer::{Answer, Broken, Group, Keep, Reply, Transaction, alone, answer_chunks};
 
 /// A group that ran, before the commit.
 enum Ran {
@@ -37,18 +37,9 @@ pub(super) async fn batch(pools: &Pools, writer: &Connections, groups: Vec<Group
     if let Some(e) = broken.get() {
         return groups.into_iter().for_each(|group| group.settle(Err(e.clone())));
     }
-    let (groups, failed) = match chunks_alone(pools, writer, groups).await {
-        Ok(()) => return,
-        Err(rest) => rest,
-    };
     let mut groups = groups.into_iter();
     let mut ran = Vec::new();
-    let outcome = match failed {
-        // Tried once more, a sync that failed may seem to succeed.
-        Some(e @ (LedgerError::Broken(_) | LedgerError::Damaged(_))) => Err(e),
-        // A transaction says of each what is wrong with it.
-        Some(_) | None => transaction(writer, &mut groups, &mut ran).await,
-    };
+    let outcome = run(writer, &mut groups, &mut ran).await;
     if let Err(e @ (LedgerError::Broken(_) | LedgerError::Damaged(_))) = &outcome {
         tracing::error!(error = %e, "the ledger takes no more writes");
         let _ = broken.set(e.clone());
@@ -62,46 +53,51 @@ pub(super) async fn batch(pools: &Pools, writer: &Connections, groups: Vec<Group
     }
 }
 
-/// The batch as one statement, if that is all it needs. Given back if not, or
-/// with why it failed.
-async fn chunks_alone(
-    pools: &Pools,
-    writer: &Connections,
-    mut groups: Vec<Group>,
-) -> Result<(), (Vec<Group>, Option<LedgerError>)> {
-    let [Group::Chunks(records, _)] = &groups[..] else { return Err((groups, None)) };
-    if !record::is_plain(records) {
-        return Err((groups, None));
-    }
-    let recorded = async { record::record(&mut Conn::from(writer.acquire().await?), records, false).await };
-    match (recorded.await, groups.pop()) {
-        (Ok(entries), Some(Group::Chunks(records, replies))) => {
-            answer_chunks(pools.clone(), None, &records, entries.into_iter().map(Ok).collect(), replies);
-            Ok(())
-        }
-        (recorded, group) => Err((group.into_iter().collect(), recorded.err())),
-    }
-}
-
-/// One transaction for all groups. What fails alone is rolled back alone and
-/// keeps its own outcome; `Err` is for all.
-async fn transaction(
+/// Runs all groups and commits them, in as few statements as they need.
+async fn run(
     writer: &Connections,
     groups: &mut std::vec::IntoIter<Group>,
     ran: &mut Vec<Ran>,
 ) -> Result<(), LedgerError> {
     let mut conn = Conn::from(writer.acquire().await?);
-    conn.begin().await?;
-    if let [Group::Transaction(_)] = groups.as_slice()
-        && let Some(Group::Transaction(mut job)) = groups.next()
-    {
-        let outcome = lone_job(&mut conn, &mut *job).await;
-        ran.push(Ran::Transaction(job));
-        return outcome;
+    match groups.as_slice() {
+        [Group::Chunks(records, _)] if record::is_plain(records) => {
+            match record::record(&mut conn, records, false).await {
+                Ok(entries) => {
+                    if let Some(Group::Chunks(records, replies)) = groups.next() {
+                        ran.push(Ran::Chunks(records, entries.into_iter().map(Ok).collect(), replies));
+                    }
+                    return Ok(());
+                }
+                // Tried once more, a sync that failed may seem to succeed.
+                Err(e @ (LedgerError::Broken(_) | LedgerError::Damaged(_))) => return Err(e),
+                // A transaction says of each what is wrong with it.
+                Err(_) => {}
+            }
+        }
+        [Group::Transaction(_)] => {
+            if let Some(Group::Transaction(mut job)) = groups.next() {
+                let outcome = alone(&mut conn, &mut *job).await;
+                ran.push(Ran::Transaction(job));
+                return outcome;
+            }
+        }
+        _ => {}
     }
+    transaction(&mut conn, groups, ran).await
+}
+
+/// One transaction for all groups. What fails alone is rolled back alone and
+/// keeps its own outcome; `Err` is for all.
+async fn transaction(
+    conn: &mut Conn,
+    groups: &mut std::vec::IntoIter<Group>,
+    ran: &mut Vec<Ran>,
+) -> Result<(), LedgerError> {
+    conn.begin().await?;
     let mut outcome = Ok(());
     for group in groups {
-        let (done, result) = run_group(&mut conn, group).await;
+        let (done, result) = run_group(conn, group).await;
         ran.push(done);
         outcome = result;
         if outcome.is_err() {
@@ -116,24 +112,6 @@ async fn transaction(
         drop(conn.rollback().await);
     }
     outcome
-}
-
-/// With nothing beside it that it could spoil, it needs no savepoint.
-async fn lone_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), LedgerError> {
-    let result = job.run(conn).await;
-    if let Ok(Keep::Yes) = result {
-        let committed = conn.commit().await;
-        if committed.is_err() {
-            drop(conn.rollback().await);
-        }
-        return committed;
-    }
-    drop(conn.rollback().await);
-    match result {
-        Err(e @ (LedgerError::Full(_) | LedgerError::Broken(_) | LedgerError::Damaged(_))) => Err(e),
-        // Its own error is its outcome already.
-        Ok(_) | Err(_) => Ok(()),
-    }
 }
 
 async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerError>) {
