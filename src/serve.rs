@@ -2,12 +2,15 @@
 //! headers one byte an hour would hold a connection for ever; this loop bounds
 //! headers, answers that nobody reads, connections and the drain.
 
+mod on_demand;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt as _;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -17,8 +20,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
+
+use on_demand::Gate;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +38,11 @@ pub struct ServeLimits {
     pub connections_max: usize,
     /// How long requests in flight may take once we shut down.
     pub drain_deadline: Duration,
-    /// The most one connection reads ahead of its handler, in bytes.
-    pub read_ahead_bytes: usize,
+    /// The longest head of a request, in bytes.
+    pub head_bytes_max: usize,
+    /// What a connection that sends a body reads at a time, in bytes; up to
+    /// twice as much once it has grown. It has one such buffer.
+    pub read_bytes: usize,
 }
 
 impl Default for ServeLimits {
@@ -43,7 +52,8 @@ impl Default for ServeLimits {
             write_timeout: Duration::from_secs(30),
             connections_max: 10_000,
             drain_deadline: Duration::from_secs(25),
-            read_ahead_bytes: 128 << 10,
+            head_bytes_max: 64 << 10,
+            read_bytes: 256 << 10,
         }
     }
 }
@@ -56,7 +66,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
     // A client that has nothing more to say may still listen. One that is gone
     // shows in its body, if that breaks off, or when the answer is written.
     builder.half_close(true);
-    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(limits.read_ahead_bytes);
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    builder.max_header_size(limits.head_bytes_max).max_buf_size(limits.read_bytes);
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
@@ -72,10 +83,20 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
             accepted = accept(&listener) => accepted,
         };
         let router = router.clone();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| router.clone().oneshot(request));
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(limits.write_timeout));
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+        let gate = Gate::default();
+        let bodies = gate.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let request = request.map(|body| bodies.body(body));
+            // It goes on while the connection stands still, and ends with it.
+            AbortOnDropHandle::new(tokio::spawn(router.clone().oneshot(request))).map(|ended| match ended {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(never)) => match never {},
+                Err(error) => Err(error),
+            })
+        });
+        let connection = gate.guard(graceful.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service)));
         let cut = cut.clone();
         tokio::spawn(async move {
             let _place = place;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tracing::warn;
 
-use crate::domain::{Refusal, SessionId, Upload, UploadId, rules};
+use crate::domain::{Refusal, SessionId, State, Upload, UploadId, rules};
 use crate::engine::{Engine, EngineError};
 use crate::ledger::SessionSet;
 use crate::store::{Begin, Target};
@@ -61,12 +61,13 @@ impl Engine {
 
     async fn begin(&self, upload: &Upload) -> Result<SessionId, EngineError> {
         let ledger = &self.shared.ledger;
-        let upload = ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
-        if let Some(session) = upload.session() {
-            return Ok(session.clone());
-        }
         if !ledger.intend_session(upload.id).await? {
-            return Err(self.why_closed(upload.id).await?);
+            // Begun by somebody else since it was read, or over.
+            let now = ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
+            return match (&now.state, now.session()) {
+                (State::Open { .. }, Some(session)) => Ok(session.clone()),
+                _ => Err(self.why_closed(upload.id).await?),
+            };
         }
         let begin =
             Begin { key: &upload.key, content_type: upload.content_type.as_deref(), plan: upload.geometry.plan() };
@@ -75,11 +76,11 @@ impl Engine {
             SessionSet::Won => Ok(session),
             SessionSet::Other(winner) => {
                 // Another gateway was faster: ours holds no part yet.
-                self.drop_session(&upload, &session).await;
+                self.drop_session(upload, &session).await;
                 Ok(winner)
             }
             SessionSet::NotOpen => {
-                self.drop_session(&upload, &session).await;
+                self.drop_session(upload, &session).await;
                 Err(self.why_closed(upload.id).await?)
             }
         }

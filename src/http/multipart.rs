@@ -23,6 +23,9 @@ const BOUNDARY_BYTES_MAX: usize = 70;
 /// or between one and its line break: RFC 2046 allows all three, nobody needs them.
 const PADDING_BYTES_MAX: usize = 1 << 10;
 
+/// How much of a frame is copied to where the one before ended in a boundary or a field.
+const JOINED_BYTES: usize = 4 << 10;
+
 const LINE_BREAK: &[u8] = b"\r\n";
 
 /// The boundary of a multipart/form-data Content-Type.
@@ -96,6 +99,8 @@ pub struct Form {
     delimiter: memmem::Finder<'static>,
     /// Received and not yet passed on.
     buffer: Bytes,
+    /// Received after that.
+    ahead: Bytes,
     /// Bytes received, and the whole body's length where it is announced. Both
     /// count the line break that stands before the first byte.
     received: u64,
@@ -113,7 +118,7 @@ impl Form {
         let buffer = Bytes::from_static(LINE_BREAK);
         let added = LINE_BREAK.len() as u64;
         let announced = announced.and_then(|bytes| bytes.checked_add(added));
-        Self { incoming, delimiter, buffer, received: added, announced, fresh: true, ended: false }
+        Self { incoming, delimiter, buffer, ahead: Bytes::new(), received: added, announced, fresh: true, ended: false }
     }
 
     /// The next part's head; none after the last part. The part before must
@@ -170,11 +175,8 @@ impl Form {
             if !undecided || blanks > PADDING_BYTES_MAX {
                 return Poll::Ready(Err(malformed("a boundary of the form is not on a line of its own")));
             }
-            match self.incoming.poll_next_unpin(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(frame))) => self.take_in(frame),
-                Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(why)),
-                Poll::Ready(None) => return Poll::Ready(Err(malformed("the form ends before its closing boundary"))),
+            if !ready!(self.poll_more(cx))? {
+                return Poll::Ready(Err(malformed("the form ends before its closing boundary")));
             }
         }
     }
@@ -187,7 +189,7 @@ impl Form {
         // However small the pieces in which it comes, each byte is copied and
         // looked at once.
         loop {
-            let looked_at = unread.len().min(HEAD_BYTES_MAX);
+            let looked_at = unread.len().min(HEAD_BYTES_MAX - head.len());
             head.extend_from_slice(&unread[..looked_at]);
             if let Some(end) = memmem::find(&head[searched..], END) {
                 let bytes = searched + end + END.len();
@@ -204,8 +206,8 @@ impl Form {
                 return Err(malformed("the head of a part of the form is too long"));
             }
             searched = head.len().saturating_sub(END.len() - 1);
-            unread = self.incoming.next().await.unwrap_or_else(|| Err(malformed("the form ends in the middle")))?;
-            self.received += unread.len() as u64;
+            let frame = std::future::poll_fn(|cx| self.poll_frame(cx)).await;
+            unread = frame.unwrap_or_else(|| Err(malformed("the form ends in the middle")))?;
         }
     }
 
@@ -213,7 +215,7 @@ impl Form {
     /// the last one and nothing follows the closing boundary. Most senders end
     /// the form with a line break; then it is two bytes shorter.
     pub fn bytes_at_most(&self) -> Option<u64> {
-        let position = self.received.checked_sub(self.buffer.len() as u64)?;
+        let position = self.received.checked_sub((self.buffer.len() + self.ahead.len()) as u64)?;
         let closing = self.delimiter.needle().len() as u64 + b"--".len() as u64;
         self.announced?.checked_sub(position)?.checked_sub(closing)
     }
@@ -234,25 +236,37 @@ impl Form {
             if certain > 0 {
                 return Poll::Ready(Ok(Some(self.buffer.split_to(certain))));
             }
-            match self.incoming.poll_next_unpin(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(frame))) => self.take_in(frame),
-                Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(why)),
-                Poll::Ready(None) => return Poll::Ready(Err(Interrupted::Gone)),
+            if !ready!(self.poll_more(cx))? {
+                return Poll::Ready(Err(Interrupted::Gone));
             }
         }
     }
 
-    fn take_in(&mut self, frame: Bytes) {
-        self.received += frame.len() as u64;
-        if self.buffer.is_empty() {
-            self.buffer = frame;
-        } else {
+    /// Adds to the buffer what comes next; false at the end of the body.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Interrupted>> {
+        let Some(mut frame) = ready!(self.poll_frame(cx)).transpose()? else { return Poll::Ready(Ok(false)) };
+        if !self.buffer.is_empty() {
+            // Only as much as may complete what is there: the rest is not copied.
+            self.ahead = frame.split_off(frame.len().min(JOINED_BYTES));
             let mut joined = BytesMut::with_capacity(self.buffer.len() + frame.len());
             joined.extend_from_slice(&self.buffer);
             joined.extend_from_slice(&frame);
-            self.buffer = joined.freeze();
+            frame = joined.freeze();
         }
+        self.buffer = frame;
+        Poll::Ready(Ok(true))
+    }
+
+    /// What was received and not looked at, or the body's next frame.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Interrupted>>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ahead))));
+        }
+        let polled = ready!(self.incoming.poll_next_unpin(cx));
+        if let Some(Ok(frame)) = &polled {
+            self.received += frame.len() as u64;
+        }
+        Poll::Ready(polled)
     }
 
     /// The rest of this part, which must be the last, as a body. It ends once
@@ -310,7 +324,7 @@ impl LastPart {
                         return Poll::Ready(Some(Err(Interrupted::Malformed(refusal))));
                     }
                     Delimiter::Closing => {
-                        self.epilogue_bytes = self.form.buffer.len();
+                        self.epilogue_bytes = self.form.buffer.len() + self.form.ahead.len();
                         self.state = LastPartState::Epilogue;
                     }
                 },

@@ -94,21 +94,20 @@ where
     Err(LedgerError::Unavailable("too many requests changed this upload at once".to_owned()))
 }
 
-/// One attempt; `None` when another writer came in between.
+/// One attempt; `None` when another writer came in between. Tries the insert
+/// first: mostly the fileId is new.
 ///
 /// All transactions lock an upload's row before its owner's, so none waits for
 /// another in a circle.
 async fn create(conn: &mut Conn, new: &NewUpload, open_max: u32) -> Result<End<Option<Creation>>, LedgerError> {
-    if let Some(current) = uploads::find(conn, &new.owner, &new.file_id).await? {
-        if !is_over(current.state.status()) {
-            return Ok(End::Rollback(Some(Creation::Known(current))));
-        }
-        if !retire(conn, current.id).await? {
-            return Ok(End::Rollback(None));
-        }
-    }
     if !insert(conn, new).await? {
-        return Ok(End::Rollback(None));
+        match uploads::find(conn, &new.owner, &new.file_id).await? {
+            Some(current) if !is_over(current.state.status()) => {
+                return Ok(End::Rollback(Some(Creation::Known(current))));
+            }
+            Some(current) if retire(conn, current.id).await? && insert(conn, new).await? => {}
+            Some(_) | None => return Ok(End::Rollback(None)),
+        }
     }
     if !count_open(conn, &new.owner, open_max).await? {
         return Ok(End::Rollback(Some(Creation::TooManyOpen)));

@@ -42,11 +42,11 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, UploadId};
 use connections::Connections;
 use db::{Backend, Conn, Statement, sql};
 use lock::DatabaseLock;
-use writer::Writer;
+use writer::{Nature, Writer};
 
 pub use config::DatabaseConfig;
 pub use create::{Creation, NewUpload};
@@ -159,12 +159,30 @@ impl Ledger {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
     {
-        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.transact(job).await
+        self.transact(Nature::default(), job).await
+    }
+
+    /// The same for a transaction that may remove chunks of this upload.
+    async fn write_forgetting<T, F>(&self, upload: UploadId, job: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
+    {
+        self.transact(Nature { forgets_of: Some(upload), ..Nature::default() }, job).await
+    }
+
+    async fn transact<T, F>(&self, nature: Nature, job: F) -> Result<T, LedgerError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
+    {
+        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.transact(nature, job).await
     }
 
     /// Runs one statement as a transaction of its own and says how many rows it touched.
     async fn run(&self, statement: Statement) -> Result<u64, LedgerError> {
-        self.write(move |conn| Box::pin(async move { conn.execute(statement).await.map(End::Commit) })).await
+        let nature = Nature { is_one_statement: true, ..Nature::default() };
+        self.transact(nature, move |conn| Box::pin(async move { conn.execute(statement).await.map(End::Commit) })).await
     }
 
     /// The same, and says whether it touched a row: the outcome of a compare-and-set.

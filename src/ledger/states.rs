@@ -68,7 +68,7 @@ impl Ledger {
         let (forget, now) = (forget.iter().copied().map(i64::from).collect::<Vec<_>>(), self.now());
         let text = "UPDATE uploads SET state = 'uploading', lease_token = NULL, updated_at = $3 \
                     WHERE id = $1 AND state = 'completing' AND lease_token = $2";
-        self.write(move |conn| {
+        self.write_forgetting(id, move |conn| {
             Box::pin(async move {
                 if !conn.swapped(sql(text).bind(id.0).bind(lease.token.0).bind(now.millis())).await? {
                     return Ok(End::Rollback(false));

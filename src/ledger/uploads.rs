@@ -1,10 +1,10 @@
 //! Finding uploads, and the store's multipart upload of each.
 
 use crate::domain::{Checksum, Chunk, FileId, Owner, Progress, SessionId, Status, Timestamp, Upload, UploadId};
+use crate::ledger::Ledger;
 use crate::ledger::db::{Conn, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns, count_columns, upload_columns};
-use crate::ledger::{End, Ledger};
 
 /// What became of the wish to name the upload's multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,9 +96,9 @@ impl Ledger {
 
     /// Says that the store is about to be asked to begin a multipart upload:
     /// before it is asked, so that the sweeper looks for what may have come of
-    /// it. False when the upload takes no chunks any more.
+    /// it. False when the upload has one already, or takes no chunks any more.
     pub async fn intend_session(&self, id: UploadId) -> Result<bool, LedgerError> {
-        let text = "UPDATE uploads SET begins = begins + 1 WHERE id = $1 AND state = 'uploading'";
+        let text = "UPDATE uploads SET begins = begins + 1 WHERE id = $1 AND session IS NULL AND state = 'uploading'";
         self.swap(sql(text).bind(id.0)).await
     }
 
@@ -112,9 +112,16 @@ impl Ledger {
 
     /// Names the multipart upload that all chunks go into, once and for all.
     pub async fn set_session(&self, id: UploadId, session: &SessionId) -> Result<SessionSet, LedgerError> {
-        let (session, now) = (session.clone(), self.now());
-        self.write(move |conn| Box::pin(async move { set_session(conn, id, &session, now).await.map(End::Commit) }))
-            .await
+        let text = "UPDATE uploads SET session = $2, updated_at = $3 \
+                    WHERE id = $1 AND session IS NULL AND state = 'uploading'";
+        let swap = sql(text).bind(id.0).bind(session.as_str()).bind(self.now().millis());
+        if self.swap(swap).await? {
+            return Ok(SessionSet::Won);
+        }
+        let text = "SELECT id, session FROM uploads WHERE id = $1 AND state = 'uploading' AND session IS NOT NULL";
+        let Some(row) = self.read().await?.row(sql(text).bind(id.0)).await? else { return Ok(SessionSet::NotOpen) };
+        let named: String = Reader::new(&row, "uploads", &["id"]).get("session")?;
+        Ok(if named == session.as_str() { SessionSet::Won } else { SessionSet::Other(SessionId::new(named)) })
     }
 }
 
@@ -124,23 +131,6 @@ pub(super) async fn find(conn: &mut Conn, owner: &Owner, file_id: &FileId) -> Re
         concat!("SELECT ", upload_columns!(), " FROM uploads u WHERE u.owner = $1 AND u.file_id = $2 AND u.is_current");
     let row = conn.row(sql(text).bind(owner.as_str()).bind(file_id.as_str())).await?;
     row.as_ref().map(rows::upload).transpose()
-}
-
-async fn set_session(
-    conn: &mut Conn,
-    id: UploadId,
-    session: &SessionId,
-    now: Timestamp,
-) -> Result<SessionSet, LedgerError> {
-    let text = "UPDATE uploads SET session = $2, updated_at = $3 \
-                WHERE id = $1 AND session IS NULL AND state = 'uploading'";
-    if conn.swapped(sql(text).bind(id.0).bind(session.as_str()).bind(now.millis())).await? {
-        return Ok(SessionSet::Won);
-    }
-    let text = "SELECT id, session FROM uploads WHERE id = $1 AND state = 'uploading' AND session IS NOT NULL";
-    let Some(row) = conn.row(sql(text).bind(id.0)).await? else { return Ok(SessionSet::NotOpen) };
-    let named: String = Reader::new(&row, "uploads", &["id"]).get("session")?;
-    Ok(if named == session.as_str() { SessionSet::Won } else { SessionSet::Other(SessionId::new(named)) })
 }
 
 /// A text for each question, so that each has a plan that uses its index.

@@ -8,6 +8,7 @@
 
 mod postgres;
 mod sqlite;
+mod tallies;
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -19,11 +20,12 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::domain::Progress;
+use crate::domain::{Progress, UploadId};
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
-use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
+use crate::ledger::record::{Entry, RecordChunk, Recorded};
 use crate::ledger::{End, Pools};
+use tallies::Tallies;
 
 /// The most writes in one batch.
 const BATCH_MAX: usize = 256;
@@ -53,6 +55,10 @@ enum Write {
 /// A write of any kind, as the writer sees it: it runs, and later its outcome
 /// is settled by that of the commit.
 trait Transaction: Send {
+    /// Whether it is one statement, which a database does whole or not at all.
+    fn is_one_statement(&self) -> bool;
+    /// An upload whose chunks it may remove.
+    fn forgets_of(&self) -> Option<UploadId>;
     fn run<'c>(&'c mut self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Keep, LedgerError>>;
     fn settle(self: Box<Self>, committed: Answer);
 }
@@ -64,7 +70,17 @@ enum Keep {
     No,
 }
 
+/// What is said of a transaction that cannot be seen from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Nature {
+    /// It is one statement, which a database does whole or not at all.
+    pub(super) is_one_statement: bool,
+    /// The upload whose chunks it may remove.
+    pub(super) forgets_of: Option<UploadId>,
+}
+
 struct Job<F, T> {
+    nature: Nature,
     job: Option<F>,
     outcome: Option<Result<T, LedgerError>>,
     reply: Reply<T>,
@@ -75,6 +91,14 @@ where
     T: Send,
     F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send,
 {
+    fn is_one_statement(&self) -> bool {
+        self.nature.is_one_statement
+    }
+
+    fn forgets_of(&self) -> Option<UploadId> {
+        self.nature.forgets_of
+    }
+
     fn run<'c>(&'c mut self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Keep, LedgerError>> {
         let Some(job) = self.job.take() else { return Box::pin(async { Ok(Keep::No) }) };
         Box::pin(async move {
@@ -132,14 +156,14 @@ impl Writer {
     }
 
     /// Runs a transaction.
-    pub(super) async fn transact<T, F>(&self, job: F) -> Result<T, LedgerError>
+    pub(super) async fn transact<T, F>(&self, nature: Nature, job: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
     {
         self.sound()?;
         let (reply, answer) = oneshot::channel();
-        let job: Box<dyn Transaction> = Box::new(Job { job: Some(job), outcome: None, reply });
+        let job: Box<dyn Transaction> = Box::new(Job { nature, job: Some(job), outcome: None, reply });
         match &self.pools {
             Pools::Sqlite { .. } => self.queue.send(Write::Transaction(job)).await.map_err(|_| closed())?,
             Pools::Postgres { shared, .. } => {
@@ -153,6 +177,9 @@ impl Writer {
 
 /// A transaction with nothing beside it, from its beginning to its end.
 async fn alone(conn: &mut Conn, job: &mut dyn Transaction) -> Answer {
+    if job.is_one_statement() {
+        return job.run(conn).await.map(|_| ());
+    }
     conn.begin().await?;
     match job.run(conn).await {
         Ok(Keep::Yes) => conn.commit().await,
@@ -172,6 +199,7 @@ fn closed() -> LedgerError {
 /// The task.
 async fn run(pools: Pools, mut waiting: mpsc::Receiver<Write>, broken: Broken) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
+    let mut tallies = Tallies::default();
     let mut open = true;
     while open && waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let before = batch.len();
@@ -187,20 +215,23 @@ async fn run(pools: Pools, mut waiting: mpsc::Receiver<Write>, broken: Broken) {
         }
         let groups = group(batch.drain(..));
         // Whoever asked for something in a batch that panics hears that there is no answer; the next batch is another.
-        match AssertUnwindSafe(commit(&pools, groups, &broken)).catch_unwind().await {
+        match AssertUnwindSafe(commit(&pools, groups, &mut tallies, &broken)).catch_unwind().await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => refuse_waiting(&mut waiting, &mut open, &e),
-            Err(_) => tracing::error!("a batch of the ledger panicked"),
+            Err(_) => {
+                tracing::error!("a batch of the ledger panicked");
+                tallies = Tallies::default();
+            }
         }
     }
 }
 
 /// `Err` when there was no connection.
-async fn commit(pools: &Pools, groups: Vec<Group>, broken: &Broken) -> Result<(), LedgerError> {
+async fn commit(pools: &Pools, groups: Vec<Group>, tallies: &mut Tallies, broken: &Broken) -> Result<(), LedgerError> {
     match pools {
-        Pools::Sqlite { writer: Some(writer), .. } => sqlite::batch(pools, writer, groups, broken).await,
+        Pools::Sqlite { writer: Some(writer), .. } => sqlite::batch(writer, groups, tallies, broken).await,
         Pools::Sqlite { writer: None, .. } => groups.into_iter().for_each(|g| g.settle(Err(LedgerError::ReadOnly))),
-        Pools::Postgres { writer, .. } => postgres::batch(pools, writer, groups).await?,
+        Pools::Postgres { writer, .. } => postgres::batch(writer, groups).await?,
     }
     Ok(())
 }
@@ -251,37 +282,27 @@ impl Group {
     }
 }
 
-/// Counts in a snapshot begun after the commit, and answers. In a task of its
-/// own, so that the next batch need not wait.
-fn answer_chunks(
-    pools: Pools,
-    conn: Option<Conn>,
+/// The uploads whose progress the answers tell.
+fn counted(records: &[RecordChunk], entries: &[Result<Entry, LedgerError>]) -> BTreeSet<Uuid> {
+    let is_counted = |entry: &Result<Entry, LedgerError>| matches!(entry, Ok(Entry::New | Entry::Known(_)));
+    records.iter().zip(entries).filter(|(_, entry)| is_counted(entry)).map(|(record, _)| record.upload.0).collect()
+}
+
+/// Answers with what was counted, or why it was not.
+fn answer(
     records: &[RecordChunk],
     entries: Vec<Result<Entry, LedgerError>>,
     replies: Vec<Reply<Recorded>>,
+    tallies: &Result<HashMap<Uuid, Progress>, LedgerError>,
 ) {
-    let uploads: Vec<_> = records.iter().map(|r| r.upload.0).collect();
-    tokio::spawn(async move {
-        let counted = |entry: &Result<Entry, LedgerError>| matches!(entry, Ok(Entry::New | Entry::Known(_)));
-        let ids: BTreeSet<_> =
-            uploads.iter().zip(&entries).filter(|(_, entry)| counted(entry)).map(|(id, _)| *id).collect();
-        let tallies = if ids.is_empty() { Ok(Default::default()) } else { tally(&pools, conn, ids).await };
-        for ((id, entry), reply) in uploads.into_iter().zip(entries).zip(replies) {
-            let answer = match &tallies {
-                Ok(tallies) => entry.map(|entry| entry.with(tallies.get(&id).copied().unwrap_or_default())),
-                Err(e) => entry.and(Err(e.clone())),
-            };
-            let _ = reply.send(answer);
-        }
-    });
-}
-
-async fn tally(pools: &Pools, conn: Option<Conn>, ids: BTreeSet<Uuid>) -> Result<HashMap<Uuid, Progress>, LedgerError> {
-    let mut conn = match conn {
-        Some(conn) => conn,
-        None => pools.reader().await?,
-    };
-    record::tally(&mut conn, ids).await
+    for ((record, entry), reply) in records.iter().zip(entries).zip(replies) {
+        let answer = match tallies {
+            Ok(tallies) => entry.map(|entry| entry.with(tallies.get(&record.upload.0).copied().unwrap_or_default())),
+            Err(e) => entry.and(Err(e.clone())),
+        };
+        // Nobody may be waiting any more.
+        let _ = reply.send(answer);
+    }
 }
 
 #[cfg(test)]
@@ -290,7 +311,7 @@ mod tests {
 
     use super::*;
     use crate::clock::TestClock;
-    use crate::domain::{Chunk, Crc64, Timestamp, UploadId};
+    use crate::domain::{Chunk, Crc64, Timestamp};
     use crate::ledger::db::sql;
     use crate::ledger::{DatabaseConfig, Ledger};
 

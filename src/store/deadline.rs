@@ -56,6 +56,9 @@ struct State {
     left: u64,
     /// The last frame, kept back until the client's side has ended well.
     last: Option<Bytes>,
+    /// Whether the HTTP client still has the frame before. It gets no other
+    /// until then: it would keep them all, each in a buffer of its own.
+    is_out: bool,
     /// Who polls the body: must learn that it was given up.
     waker: Option<Waker>,
 }
@@ -69,7 +72,7 @@ fn locked(shared: &Shared) -> MutexGuard<'_, State> {
 
 /// A body of an exact length for the HTTP client, and the meter that watches it.
 pub fn metered(body: Body, bytes: u64) -> (MeteredBody, Meter) {
-    let state = State { body: Some(body), phase: Phase::Client, left: bytes, last: None, waker: None };
+    let state = State { body: Some(body), phase: Phase::Client, left: bytes, last: None, is_out: false, waker: None };
     let shared = Arc::new(Mutex::new(state));
     (MeteredBody { shared: Arc::clone(&shared) }, Meter { shared })
 }
@@ -196,7 +199,14 @@ impl http_body::Body for MeteredBody {
         if !known {
             state.waker = Some(cx.waker().clone());
         }
-        state.poll(cx).map(|frame| frame.map(|bytes| bytes.map(Frame::data)))
+        if state.is_out {
+            return Poll::Pending;
+        }
+        let polled = state.poll(cx);
+        state.is_out = matches!(polled, Poll::Ready(Some(Ok(_))));
+        drop(state);
+        let out = |bytes| Frame::data(Bytes::from_owner(Out { bytes, shared: Arc::clone(&self.shared) }));
+        polled.map(|frame| frame.map(|bytes| bytes.map(out)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -206,6 +216,33 @@ impl http_body::Body for MeteredBody {
     fn size_hint(&self) -> SizeHint {
         let state = locked(&self.shared);
         SizeHint::with_exact(state.left + state.last.as_ref().map_or(0, |frame| frame.len() as u64))
+    }
+}
+
+/// A frame in the HTTP client's hands.
+struct Out {
+    bytes: Bytes,
+    shared: Shared,
+}
+
+impl AsRef<[u8]> for Out {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        // Its buffer is free before the next frame is asked for: that is read into it.
+        self.bytes = Bytes::new();
+        let waker = {
+            let mut state = locked(&self.shared);
+            state.is_out = false;
+            state.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -227,8 +264,25 @@ mod tests {
         Ok(Bytes::from_static(text.as_bytes()))
     }
 
+    /// Its next frame, taken: the body sees it dropped.
     async fn frame(body: &mut MeteredBody) -> Option<Result<Bytes, BodyBroken>> {
-        Some(body.frame().await?.map(|frame| frame.into_data().expect("data")))
+        Some(body.frame().await?.map(|frame| Bytes::copy_from_slice(&frame.into_data().expect("data"))))
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_given_when_the_one_before_was_taken() {
+        let (mut body, meter) = metered(body(vec![bytes("a"), bytes("b")]), 2);
+        let first = body.frame().await.expect("a frame").expect("sound");
+        let mut second = Box::pin(body.frame());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        assert_eq!(meter.overdue(DEADLINES).await, Overdue::Idle, "the store takes its time");
+        let waits = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            drop(first);
+        });
+        let second = second.await.expect("a frame").expect("sound");
+        assert_eq!(second.into_data().expect("data"), "b");
+        waits.await.expect("no panic");
     }
 
     #[tokio::test]

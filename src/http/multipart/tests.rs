@@ -123,6 +123,18 @@ async fn heads_have_their_bounds() {
     }
 }
 
+/// Of a large frame only a little is copied to what is left of the one before.
+#[tokio::test]
+async fn large_frames_pass_whole() {
+    let content: Vec<u8> = (0..100_000u32).map(|n| b"\r\n-X"[n as usize % 4]).collect();
+    let whole = form_with("", &content, CLOSING);
+    for every in (1..150).chain([JOINED_BYTES, JOINED_BYTES + 1, 2 * JOINED_BYTES, 30_011]) {
+        let (most, bytes) = file_of(&whole, every).await;
+        assert_eq!(most, Some(content.len() as u64 + 2), "{every}");
+        assert!(bytes.as_ref() == Ok(&content), "{every}");
+    }
+}
+
 proptest! {
     /// However the network cuts it and whatever the file looks like, the
     /// file comes out whole and its length is known beforehand.

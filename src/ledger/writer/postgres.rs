@@ -1,22 +1,23 @@
 //! Batches on Postgres: one statement for all chunks. Other writes are
 //! transactions on connections of their own.
 
+use std::collections::HashMap;
+
 use sqlx::PgPool;
 
-use crate::ledger::Pools;
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::{Group, Reply, Transaction, alone, answer_chunks, closed};
+use crate::ledger::writer::{Group, Reply, Transaction, alone, answer, closed, counted};
 
 /// Records a batch, or answers all of it with why not. `Err` when there was no
 /// connection in time: then whoever waits behind this batch need not wait for
 /// another attempt.
-pub(super) async fn batch(pools: &Pools, writer: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
+pub(super) async fn batch(writer: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
     let mut groups = groups.into_iter();
     while let Some(group) = groups.next() {
         let result = match group {
-            Group::Chunks(records, replies) => chunks(pools, writer, records, replies).await,
+            Group::Chunks(records, replies) => chunks(writer, records, replies).await,
             Group::Transaction(job) => {
                 job.settle(Err(closed()));
                 Ok(())
@@ -33,12 +34,7 @@ pub(super) async fn batch(pools: &Pools, writer: &PgPool, groups: Vec<Group>) ->
 /// All in one statement. A connection that was lost on the way is worth one
 /// more attempt, for recording twice is recording once; if the statement fails
 /// by one of them, each gets its own.
-async fn chunks(
-    pools: &Pools,
-    writer: &PgPool,
-    records: Vec<RecordChunk>,
-    replies: Vec<Reply<Recorded>>,
-) -> Result<(), LedgerError> {
+async fn chunks(writer: &PgPool, records: Vec<RecordChunk>, replies: Vec<Reply<Recorded>>) -> Result<(), LedgerError> {
     let mut attempt = try_chunks(writer, &records, false).await;
     if let Ok(Err(lost)) = &attempt
         && lost.is_transient()
@@ -49,7 +45,8 @@ async fn chunks(
     match attempt {
         Ok(Ok((conn, entries))) => {
             let entries = entries.into_iter().map(Ok).collect();
-            answer_chunks(pools.clone(), Some(conn), &records, entries, replies);
+            // In a task of its own, so that the next batch need not wait.
+            tokio::spawn(count_and_answer(conn, records, entries, replies));
             Ok(())
         }
         Ok(Err(e)) if e.is_transient() || records.len() == 1 => {
@@ -58,7 +55,7 @@ async fn chunks(
         }
         Ok(Err(_)) => {
             for (record, reply) in records.into_iter().zip(replies) {
-                Box::pin(chunks(pools, writer, vec![record], vec![reply])).await?;
+                Box::pin(chunks(writer, vec![record], vec![reply])).await?;
             }
             Ok(())
         }
@@ -90,6 +87,18 @@ async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -
     let entries = record::record(conn, records, again).await?;
     conn.commit().await?;
     Ok(entries)
+}
+
+/// Counts in a snapshot begun after the commit, and answers.
+async fn count_and_answer(
+    mut conn: Conn,
+    records: Vec<RecordChunk>,
+    entries: Vec<Result<Entry, LedgerError>>,
+    replies: Vec<Reply<Recorded>>,
+) {
+    let uploads = counted(&records, &entries);
+    let tallies = if uploads.is_empty() { Ok(HashMap::new()) } else { record::tally(&mut conn, uploads).await };
+    answer(&records, entries, replies, &tallies);
 }
 
 /// A transaction on a connection of its own.

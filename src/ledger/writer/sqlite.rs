@@ -3,12 +3,14 @@
 //! statement, which is a transaction by itself: every statement is a hop to
 //! the connection's thread and back.
 
-use crate::ledger::Pools;
+use std::collections::HashMap;
+
 use crate::ledger::connections::Connections;
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::{Answer, Broken, Group, Keep, Reply, Transaction, alone, answer_chunks};
+use crate::ledger::writer::tallies::Tallies;
+use crate::ledger::writer::{Answer, Broken, Group, Keep, Reply, Transaction, alone, answer, counted};
 
 /// A group that ran, before the commit.
 enum Ran {
@@ -18,22 +20,46 @@ enum Ran {
 
 impl Ran {
     /// `committed` is the commit's outcome.
-    fn settle(self, pools: &Pools, committed: Answer) {
+    async fn settle(self, writer: &Connections, tallies: &mut Tallies, committed: Answer) {
         match self {
             Self::Chunks(records, entries, replies) => {
                 let entries = match committed {
                     Ok(()) => entries,
                     Err(e) => vec![Err(e); replies.len()],
                 };
-                answer_chunks(pools.clone(), None, &records, entries, replies);
+                let uploads = counted(&records, &entries);
+                let known = count(writer, tallies, &records, &entries).await.map(|()| tallies.of(&uploads));
+                answer(&records, entries, replies, &known);
             }
-            Self::Transaction(job) => job.settle(committed),
+            Self::Transaction(job) => {
+                if let Some(upload) = job.forgets_of() {
+                    tallies.forget(upload);
+                }
+                job.settle(committed);
+            }
         }
     }
 }
 
+/// Counts what was committed: by adding to what is known, or by reading, after
+/// the commit, what is there.
+async fn count(
+    writer: &Connections,
+    tallies: &mut Tallies,
+    records: &[RecordChunk],
+    entries: &[Result<Entry, LedgerError>],
+) -> Result<(), LedgerError> {
+    let unknown = tallies.unknown(&counted(records, entries));
+    let read = match unknown.is_empty() {
+        true => HashMap::new(),
+        false => record::tally(&mut Conn::from(writer.acquire().await?), unknown).await?,
+    };
+    tallies.learn(records, entries, read);
+    Ok(())
+}
+
 /// Commits a batch, or answers all of it with why not.
-pub(super) async fn batch(pools: &Pools, writer: &Connections, groups: Vec<Group>, broken: &Broken) {
+pub(super) async fn batch(writer: &Connections, groups: Vec<Group>, tallies: &mut Tallies, broken: &Broken) {
     if let Some(e) = broken.get() {
         return groups.into_iter().for_each(|group| group.settle(Err(e.clone())));
     }
@@ -45,7 +71,7 @@ pub(super) async fn batch(pools: &Pools, writer: &Connections, groups: Vec<Group
         let _ = broken.set(e.clone());
     }
     for group in ran {
-        group.settle(pools, outcome.clone());
+        group.settle(writer, tallies, outcome.clone()).await;
     }
     // Those that were not reached before it failed.
     for group in groups {
@@ -130,6 +156,13 @@ async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerErro
 }
 
 async fn run_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), LedgerError> {
+    if job.is_one_statement() {
+        // Undone by itself if it fails.
+        return match job.run(conn).await {
+            Err(e) if is_of_all(&e) => Err(e),
+            Ok(_) | Err(_) => Ok(()),
+        };
+    }
     conn.execute(sql("SAVEPOINT one")).await?;
     let result = job.run(conn).await;
     // Its own error is its outcome already.
@@ -164,11 +197,18 @@ async fn try_chunks(conn: &mut Conn, records: &[RecordChunk]) -> Result<Result<V
     Ok(end_savepoint(conn, result).await?.map_or(Ok(entries), Err))
 }
 
+/// Whether an error is one of the whole transaction.
+const fn is_of_all(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Full(_) | LedgerError::Broken(_) | LedgerError::Damaged(_))
+}
+
 /// Keeps what was written since the savepoint, or not. An error that is its
 /// own is handed back as `Ok(Some(_))`; `Err` is one of the whole transaction.
 async fn end_savepoint(conn: &mut Conn, result: Result<bool, LedgerError>) -> Result<Option<LedgerError>, LedgerError> {
-    if let Err(e @ (LedgerError::Full(_) | LedgerError::Broken(_) | LedgerError::Damaged(_))) = result {
-        return Err(e);
+    if let Err(e) = &result
+        && is_of_all(e)
+    {
+        return Err(e.clone());
     }
     if !matches!(result, Ok(true)) {
         conn.execute(sql("ROLLBACK TO one")).await?;
