@@ -2,19 +2,23 @@
 //! same files from the same clients into the same store that keeps nothing.
 //!
 //! ```text
-//! cargo bench --bench side_by_side                      the table
+//! cargo bench --bench side_by_side                      before a store that keeps nothing
 //! cargo bench --bench side_by_side -- --namespace reno  in a network of its own (root)
+//! cargo bench --bench side_by_side -- --scene folder    into a folder
+//! cargo bench --bench side_by_side -- --scene small     10 000 small files
 //! ```
 //!
 //! Subjects take turns, A B C C B A: what drifts drifts for all. A rate is the
 //! median of all rounds, a ratio the median of the ratios within each round.
 
 mod aws_chunked;
+mod dd;
 mod machine;
 mod null_store;
 mod pass_through;
 mod process;
 mod s3;
+mod scene;
 mod subjects;
 mod table;
 mod tus;
@@ -24,24 +28,27 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::Duration;
 
-use chunkgate::bench::{Load, run};
+use chunkgate::bench::run;
 use chunkgate::clock::SystemClock;
 use chunkgate::units::parse_bytes;
 use clap::Parser;
 
 use process::Server;
+use scene::{Large, Scene};
 use subjects::{Running, Stage, Subject, free_port};
 use table::{Sample, table};
 
 #[derive(Parser)]
 struct Arguments {
+    /// What is compared with what
+    #[arg(long, value_enum, default_value_t = Scene::Store)]
+    scene: Scene,
     /// Who is measured [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Subject>,
-    /// Uploads at once
-    #[arg(long, value_delimiter = ',', default_value = "1,4,16,64")]
+    /// Uploads at once [default: by scene]
+    #[arg(long, value_delimiter = ',')]
     parallel: Vec<u32>,
     /// Chunks of each upload at once, where that is possible
     #[arg(long, default_value_t = 1)]
@@ -58,6 +65,12 @@ struct Arguments {
     /// In a network namespace of its own, with this TCP congestion control (root)
     #[arg(long, value_name = "CONTROL")]
     namespace: Option<String>,
+    /// An empty database for chunkgate on Postgres
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// Where chunkgate and the others put their files [default: a temporary folder]
+    #[arg(long)]
+    folder: Option<PathBuf>,
     /// Where benches/peers has put the others
     #[arg(long, default_value = "target/peers")]
     peers: PathBuf,
@@ -112,7 +125,11 @@ fn within(control: &str, words: &[String]) -> String {
 }
 
 async fn measure(arguments: &Arguments) -> Result<(), String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let folder = match &arguments.folder {
+        Some(folder) => tempfile::tempdir_in(folder),
+        None => tempfile::tempdir(),
+    };
+    let folder = folder.map_err(|error| error.to_string())?;
     let store_port = free_port().map_err(|error| error.to_string())?;
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut store = Command::new(this);
@@ -120,8 +137,16 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     let _store = Server::start(&mut store, &folder.path().join("store.log"), store_port).await?;
     // Servers are started in folders of their own.
     let peers = arguments.peers.canonicalize().unwrap_or_else(|_| arguments.peers.clone());
-    let stage = Stage { folder: folder.path().to_owned(), peers, store_port };
-    let wanted = if arguments.only.is_empty() { &Subject::ALL[..] } else { &arguments.only[..] };
+    let scene = arguments.scene;
+    let stage = Stage {
+        folder: folder.path().to_owned(),
+        peers,
+        store_port,
+        postgres: arguments.postgres.clone(),
+        small: scene == Scene::Small,
+    };
+    let wanted = if arguments.only.is_empty() { scene.subjects() } else { &arguments.only[..] };
+    let parallel = if arguments.parallel.is_empty() { scene.parallel() } else { &arguments.parallel[..] };
     let (mut running, mut absent) = (Vec::new(), Vec::new());
     for &subject in wanted {
         match stage.start(subject).await {
@@ -131,11 +156,14 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     println!("{}", machine::describe(folder.path()));
     let Arguments { bytes, chunk_size, chunks, rounds, .. } = arguments;
-    println!(
-        "{bytes} bytes in chunks of {chunk_size}, c uploads at once, {chunks} chunks of each at once, {rounds} rounds\n"
-    );
+    match scene {
+        Scene::Store | Scene::Folder => println!(
+            "{bytes} bytes in chunks of {chunk_size}, c uploads at once, {chunks} chunks of each at once, {rounds} rounds\n"
+        ),
+        Scene::Small => println!("10 000 files of 16 KiB, c at once, {rounds} rounds\n"),
+    }
     let mut samples = Vec::new();
-    for &parallel in &arguments.parallel {
+    for &parallel in parallel {
         for round in 0..=*rounds {
             let mut order: Vec<&Running> = running.iter().collect();
             if round % 2 == 1 {
@@ -143,6 +171,7 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
             }
             for subject in order {
                 let sample = sample(arguments, subject, parallel, round).await;
+                subject.clean_up();
                 // The first round warms up.
                 if round > 0 {
                     samples.push(sample);
@@ -151,45 +180,32 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
         }
     }
     let measured: Vec<Subject> = running.iter().map(|running| running.subject).collect();
-    println!("{}", table(&samples, &measured, &arguments.parallel));
+    println!("{}", table(scene, &samples, &measured, parallel));
     absent.iter().for_each(|why| println!("\n{why}"));
     Ok(())
 }
 
 async fn sample(arguments: &Arguments, running: &Running, parallel: u32, round: u32) -> Sample {
-    let load = Load {
-        uploads: parallel,
-        chunks: if running.subject.has_parallel_chunks() { arguments.chunks } else { 1 },
-        files: parallel,
-        file_bytes: arguments.bytes / u64::from(parallel),
-        chunk_bytes: arguments.chunk_size,
-        think_time: Duration::ZERO,
-        slow: 0,
-        verify: 2,
-    };
+    let scene = arguments.scene;
+    let large = Large { bytes: arguments.bytes, chunk_bytes: arguments.chunk_size, chunks: arguments.chunks };
+    let load = scene.load(parallel, running.subject, large);
     let server = running.server.as_ref();
     if let Some(server) = server {
         server.forget_peak();
     }
     let before = server.map(Server::cpu_seconds);
     let report = run(&load, running.protocol.clone(), Arc::new(SystemClock::new()), |_, _| {}).await;
-    #[expect(clippy::cast_precision_loss, reason = "a size")]
-    let gib = report.bytes as f64 / f64::from(1 << 30);
     if !report.is_sound() {
         eprintln!("{}, {parallel} at once: {report}", running.subject.name());
     }
-    let cpu = server.zip(before).map(|(server, before)| (server.cpu_seconds() - before) / gib);
+    let cost = server.zip(before).map(|(server, before)| scene.cost(server.cpu_seconds() - before, report.bytes));
+    let (rate, (unit, cost_unit)) = (scene.rate(&report), scene.units());
+    let shown = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |value| format!("{value:.digits$}"));
     eprintln!(
-        "{parallel:>3} at once, round {round}: {:>8.0?} MB/s, {cpu:.2?} CPU s/GiB  {}",
-        report.megabytes_per_second,
+        "{parallel:>3} at once, round {round}: {:>8} {unit}, {} {cost_unit}  {}",
+        shown(rate, 0),
+        shown(cost, 2),
         running.subject.name()
     );
-    Sample {
-        subject: running.subject,
-        parallel,
-        round,
-        rate: report.megabytes_per_second,
-        cpu_seconds_per_gib: cpu,
-        peak_mib: server.map(Server::peak_mib),
-    }
+    Sample { subject: running.subject, parallel, round, rate, cost, peak_mib: server.map(Server::peak_mib) }
 }

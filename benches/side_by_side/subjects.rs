@@ -11,6 +11,7 @@ use chunkgate::bench::{Content, Failed, GatewayProtocol, Mode, Pace, Protocol, c
 use chunkgate::units::Secret;
 use serde_json::Value;
 
+use crate::dd::Dd;
 use crate::process::Server;
 use crate::s3::S3Protocol;
 use crate::tus::TusProtocol;
@@ -34,20 +35,21 @@ pub(crate) enum Subject {
     TusdTuned,
     /// rustus in S3 mode
     Rustus,
+    /// dd with fsync
+    Dd,
+    /// chunkgate into a folder
+    ChunkgateFiles,
+    /// The same with Postgres (--postgres)
+    ChunkgatePostgres,
+    /// tusd into a folder, which it does not sync
+    TusdFiles,
+    /// rustus into a folder, which it does not sync
+    RustusFiles,
+    /// rustus into a folder, synced after each chunk
+    RustusSynced,
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Store,
-        Self::Nginx,
-        Self::PassThrough,
-        Self::Chunkgate,
-        Self::ChunkgateForm,
-        Self::Tusd,
-        Self::TusdTuned,
-        Self::Rustus,
-    ];
-
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Store => "straight to the store",
@@ -58,12 +60,21 @@ impl Subject {
             Self::Tusd => "tusd S3",
             Self::TusdTuned => "tusd S3 tuned",
             Self::Rustus => "rustus S3",
+            Self::Dd => "dd conv=fsync",
+            Self::ChunkgateFiles => "**chunkgate**, SQLite",
+            Self::ChunkgatePostgres => "**chunkgate**, Postgres",
+            Self::TusdFiles => "tusd, not synced",
+            Self::RustusFiles => "rustus, not synced",
+            Self::RustusSynced => "rustus --force-fsync",
         }
     }
 
     /// Whether its clients may send chunks of one file side by side.
     pub(crate) const fn has_parallel_chunks(self) -> bool {
-        !matches!(self, Self::Tusd | Self::TusdTuned | Self::Rustus)
+        !matches!(
+            self,
+            Self::Tusd | Self::TusdTuned | Self::TusdFiles | Self::Rustus | Self::RustusFiles | Self::RustusSynced
+        )
     }
 }
 
@@ -73,6 +84,25 @@ pub(crate) struct Running {
     pub(crate) protocol: Arc<dyn Protocol>,
     /// None where there is nothing between the client and the store.
     pub(crate) server: Option<Server>,
+    /// Where files end up, if they do.
+    data: PathBuf,
+}
+
+impl Running {
+    /// Removes the files of a run and waits until nothing is on its way to the
+    /// disk, so that the next one finds it as this one did.
+    pub(crate) fn clean_up(&self) {
+        for entry in std::fs::read_dir(&self.data).into_iter().flatten().flatten() {
+            // chunkgate's own folder, of what is under way.
+            if entry.file_name() == ".chunkgate" {
+                continue;
+            }
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            // What cannot be removed takes up space, and that is all.
+            let _ = if is_folder { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+        }
+        rustix::fs::sync();
+    }
 }
 
 /// Where things are.
@@ -82,6 +112,10 @@ pub(crate) struct Stage {
     /// Where peers were installed.
     pub(crate) peers: PathBuf,
     pub(crate) store_port: u16,
+    /// An empty database, if there is one.
+    pub(crate) postgres: Option<String>,
+    /// Whether files come whole rather than in chunks.
+    pub(crate) small: bool,
 }
 
 /// A port that is free now.
@@ -99,7 +133,8 @@ impl Stage {
         let client = client().map_err(|error| error.to_string())?;
         let port = free_port().map_err(|error| error.to_string())?;
         let folder = self.folder.join(format!("{subject:?}"));
-        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        let data = folder.join("data");
+        std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
         let url = format!("http://127.0.0.1:{port}");
         let gateway = |mode| GatewayProtocol::new(client.clone(), &url, mode, Some(Secret::new(KEY)));
         let protocol: Arc<dyn Protocol> = match subject {
@@ -109,20 +144,27 @@ impl Stage {
                 let mode = if subject == Subject::Chunkgate { Mode::Put } else { Mode::Form };
                 Arc::new(OverNullStore { gateway: gateway(mode), client, url })
             }
-            Subject::Tusd | Subject::TusdTuned | Subject::Rustus => {
-                Arc::new(TusProtocol { client, url: format!("{url}/files/") })
+            Subject::ChunkgateFiles | Subject::ChunkgatePostgres => {
+                Arc::new(gateway(if self.small { Mode::File } else { Mode::Put }))
             }
+            Subject::Dd => Arc::new(Dd { folder: data.clone() }),
+            Subject::Tusd
+            | Subject::TusdTuned
+            | Subject::TusdFiles
+            | Subject::Rustus
+            | Subject::RustusFiles
+            | Subject::RustusSynced => Arc::new(TusProtocol { client, url: format!("{url}/files/") }),
         };
         let server = match self.command(subject, port, &folder)? {
             Some(mut command) => Some(Server::start(&mut command, &folder.join("log"), port).await?),
             None => None,
         };
-        Ok(Running { subject, protocol, server })
+        Ok(Running { subject, protocol, server, data })
     }
 
     fn command(&self, subject: Subject, port: u16, folder: &Path) -> Result<Option<Command>, String> {
         Ok(match subject {
-            Subject::Store => None,
+            Subject::Store | Subject::Dd => None,
             Subject::Nginx => Some(self.nginx(port, folder)?),
             Subject::PassThrough => {
                 let this = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -130,10 +172,27 @@ impl Stage {
                 command.args(["pass-through", &port.to_string(), &self.store()]);
                 Some(command)
             }
-            Subject::Chunkgate | Subject::ChunkgateForm => Some(self.chunkgate(port, folder)?),
+            Subject::Chunkgate | Subject::ChunkgateForm => Some(self.before_store(port, folder)?),
+            Subject::ChunkgateFiles => Some(Self::on_files(port, folder, None)?),
+            Subject::ChunkgatePostgres => {
+                let url = self.postgres.as_deref().ok_or("give --postgres the URL of an empty database")?;
+                Some(Self::on_files(port, folder, Some(url))?)
+            }
             Subject::Tusd => Some(self.tusd(port, folder, false)?),
             Subject::TusdTuned => Some(self.tusd(port, folder, true)?),
+            Subject::TusdFiles => {
+                let mut command = Command::new(self.program("tusd", "benches/peers installs it, with Go")?);
+                command.args(["-host", "127.0.0.1", "-port", &port.to_string(), "-disable-cors"]);
+                command.args(["-upload-dir", "data"]).current_dir(folder);
+                Some(command)
+            }
             Subject::Rustus => Some(self.rustus(port, folder)?),
+            Subject::RustusFiles => Some(self.rustus_on_files(port, folder)?),
+            Subject::RustusSynced => {
+                let mut command = self.rustus_on_files(port, folder)?;
+                command.arg("--force-fsync");
+                Some(command)
+            }
         })
     }
 
@@ -165,26 +224,41 @@ impl Stage {
         Ok(command)
     }
 
-    fn chunkgate(&self, port: u16, folder: &Path) -> Result<Command, String> {
+    /// chunkgate with these settings; keys are checked.
+    fn chunkgate(port: u16, folder: &Path, settings: &[String]) -> Result<Command, String> {
         let admin = free_port().map_err(|error| error.to_string())?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_chunkgate"));
-        command.current_dir(folder).args(["--store", "oss", "--log-level", "warn"]);
-        for setting in [
+        command.current_dir(folder).args(["--log-level", "warn"]);
+        let common = [
             format!("listen=127.0.0.1:{port}"),
             format!("admin_listen=127.0.0.1:{admin}"),
+            "auth.mode=keys".to_owned(),
+            format!("auth.api_keys=bench:{KEY}"),
+            "upload.simple_max_bytes=16MiB".to_owned(),
+        ];
+        for setting in common.iter().chain(settings) {
+            command.arg("--set").arg(setting);
+        }
+        Ok(command)
+    }
+
+    fn before_store(&self, port: u16, folder: &Path) -> Result<Command, String> {
+        let settings = [
+            "store.kind=oss".to_owned(),
             format!("store.oss.endpoint={}", self.store()),
             "store.oss.bucket=bkt".to_owned(),
             "store.oss.region=cn-hangzhou".to_owned(),
             "store.oss.path_style=true".to_owned(),
             "store.oss.access_key_id=id".to_owned(),
             "store.oss.access_key_secret=secret".to_owned(),
-            "auth.mode=keys".to_owned(),
-            format!("auth.api_keys=bench:{KEY}"),
-            "upload.simple_max_bytes=16MiB".to_owned(),
-        ] {
-            command.arg("--set").arg(setting);
-        }
-        Ok(command)
+        ];
+        Self::chunkgate(port, folder, &settings)
+    }
+
+    fn on_files(port: u16, folder: &Path, database: Option<&str>) -> Result<Command, String> {
+        let mut settings = vec!["store.file.dir=data".to_owned()];
+        settings.extend(database.map(|url| format!("database.url={url}")));
+        Self::chunkgate(port, folder, &settings)
     }
 
     fn tusd(&self, port: u16, folder: &Path, is_tuned: bool) -> Result<Command, String> {
@@ -212,6 +286,16 @@ impl Stage {
         command.args(["--s3-secret-key", "secret", "--s3-force-path-style", "--log-level", "error"]);
         command.args(["--max-body-size", "16777216"]).current_dir(folder);
         command.arg("--info-dir").arg(folder.join("info")).arg("--data-dir").arg(folder.join("data"));
+        Ok(command)
+    }
+}
+
+impl Stage {
+    fn rustus_on_files(&self, port: u16, folder: &Path) -> Result<Command, String> {
+        let mut command = Command::new(self.program("rustus", "benches/peers says how")?);
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--storage", "file-storage"]);
+        command.args(["--data-dir", "data", "--info-dir", "info", "--log-level", "error"]);
+        command.args(["--max-body-size", "16777216"]).current_dir(folder);
         Ok(command)
     }
 }

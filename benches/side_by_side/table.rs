@@ -1,5 +1,6 @@
 //! Samples, and the table that they make.
 
+use crate::scene::Scene;
 use crate::subjects::Subject;
 
 /// One run of one subject.
@@ -8,9 +9,10 @@ pub(crate) struct Sample {
     pub(crate) subject: Subject,
     pub(crate) parallel: u32,
     pub(crate) round: u32,
-    /// 10⁶ bytes a second; none when not all went well.
+    /// In the scene's unit; none when not all went well.
     pub(crate) rate: Option<f64>,
-    pub(crate) cpu_seconds_per_gib: Option<f64>,
+    /// Processor time, in the scene's unit.
+    pub(crate) cost: Option<f64>,
     pub(crate) peak_mib: Option<u64>,
 }
 
@@ -24,15 +26,16 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// The table in Markdown: rates with their ratio to nginx, round by round, then
+/// The table in Markdown: rates with their ratio to the yardstick, round by round, then
 /// what it cost.
-pub(crate) fn table(samples: &[Sample], subjects: &[Subject], parallel: &[u32]) -> String {
+pub(crate) fn table(scene: Scene, samples: &[Sample], subjects: &[Subject], parallel: &[u32]) -> String {
     let of = |subject: Subject, parallel: u32| {
         samples.iter().filter(move |sample| sample.subject == subject && sample.parallel == parallel)
     };
-    let mut text = "| MB/s (× nginx) |".to_owned();
+    let ((yardstick, name), (unit, cost_unit)) = (scene.yardstick(), scene.units());
+    let mut text = format!("| {unit} (× {name}) |");
     parallel.iter().for_each(|c| text.push_str(&format!(" c={c} |")));
-    text.push_str(" CPU s/GiB | peak MiB |\n|---|");
+    text.push_str(&format!(" {cost_unit} | peak MiB |\n|---|"));
     text.push_str(&"---|".repeat(parallel.len() + 2));
     for &subject in subjects {
         text.push_str(&format!("\n| {} |", subject.name()));
@@ -44,14 +47,14 @@ pub(crate) fn table(samples: &[Sample], subjects: &[Subject], parallel: &[u32]) 
                 continue;
             };
             let ratio = |sample: &&Sample| {
-                let nginx = of(Subject::Nginx, c).find(|nginx| nginx.round == sample.round)?.rate?;
-                Some(sample.rate? / nginx)
+                let beside = of(yardstick, c).find(|beside| beside.round == sample.round)?.rate?;
+                Some(sample.rate? / beside)
             };
             let ratios: Option<Vec<f64>> = all.iter().map(ratio).collect();
             let ratio = ratios.and_then(median).map_or(String::new(), |ratio| format!(" ({ratio:.2})"));
             text.push_str(&format!(" {rate:.0}{ratio} |"));
         }
-        let cost = |c: &u32| median(of(subject, *c).filter_map(|sample| sample.cpu_seconds_per_gib).collect());
+        let cost = |c: &u32| median(of(subject, *c).filter_map(|sample| sample.cost).collect());
         let costs: Vec<String> = parallel.iter().filter_map(cost).map(|cost| format!("{cost:.2}")).collect();
         let peak = |c: &u32| of(subject, *c).filter_map(|sample| sample.peak_mib).max();
         let peaks: Vec<String> = parallel.iter().filter_map(peak).map(|peak| peak.to_string()).collect();

@@ -24,4 +24,4 @@ pub use ids::{EventId, FileId, LeaseToken, ObjectKey, Owner, PartNumber, Session
 pub use plan::{Geometry, Learning, Plan};
 pub use refusal::Refusal;
 pub use time::Timestamp;
-pub use upload::{Chunk, Failure, File, Lease, Object, Part, Progress, State, Status, Upload};
+pub use upload::{Chunk, Failure, File, Lease, Object, Part, Progress, Received, State, Status, Upload};

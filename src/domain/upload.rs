@@ -237,6 +237,15 @@ pub struct Part {
     pub crc64: Option<Crc64>,
 }
 
+/// A recorded chunk, as far as a client that comes back must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its index.
+    pub index: u32,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// How much of an upload is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {

@@ -1,7 +1,7 @@
 //! Questions: what is there, what is missing.
 
 use crate::domain::{
-    Chunk, File, FileId, Owner, Progress, Refusal, State, Status, Timestamp, Upload, UploadId, ranges,
+    File, FileId, Owner, Progress, Received, Refusal, State, Status, Timestamp, Upload, UploadId, ranges,
 };
 use crate::engine::finish::Finished;
 use crate::engine::{Engine, EngineError};
@@ -23,7 +23,7 @@ pub struct ChunksView {
     /// The upload.
     pub view: UploadView,
     /// The recorded chunks, in order.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Vec<Received>,
     /// The indexes that are not recorded.
     pub missing: Vec<[u32; 2]>,
 }
@@ -63,7 +63,7 @@ impl Engine {
     /// nothing is known under this fileId.
     pub async fn chunks(&self, owner: &Owner, file_id: &FileId) -> Result<Option<ChunksView>, EngineError> {
         let Some(upload) = self.shared.ledger.find_upload(owner, file_id).await? else { return Ok(None) };
-        let chunks = self.shared.ledger.chunks(upload.id).await?;
+        let chunks = self.shared.ledger.received(upload.id).await?;
         // The rows of a completed upload are swept some day: it is complete all the same.
         let (progress, missing) = match &upload.state {
             State::Completed { object } => {

@@ -1,13 +1,13 @@
 //! What is recorded of an upload.
 
-use crate::domain::{Chunk, Part, UploadId};
+use crate::domain::{Chunk, Part, Received, UploadId};
 use crate::ledger::Ledger;
 use crate::ledger::db::sql;
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns};
 
 impl Ledger {
-    /// Its recorded chunks, in order.
+    /// Its recorded chunks with their proofs, in order.
     pub async fn chunks(&self, id: UploadId) -> Result<Vec<Chunk>, LedgerError> {
         let text = concat!(
             "SELECT c.upload_id, ",
@@ -16,6 +16,18 @@ impl Ledger {
         );
         let rows = self.read().await?.rows(sql(text).bind(id.0)).await?;
         rows.iter().filter_map(|row| rows::chunk(row).transpose()).collect()
+    }
+
+    /// Index and length of its recorded chunks, in order: what a client that
+    /// comes back must know.
+    pub async fn received(&self, id: UploadId) -> Result<Vec<Received>, LedgerError> {
+        let text = "SELECT upload_id, chunk_index, bytes FROM chunks WHERE upload_id = $1 ORDER BY chunk_index";
+        let rows = self.read().await?.rows(sql(text).bind(id.0)).await?;
+        let read = |row| {
+            let read = Reader::new(row, "chunks", &["upload_id"]);
+            Ok(Received { index: read.count("chunk_index")?, bytes: read.size("bytes")? })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// The indexes of its recorded chunks, in order.

@@ -269,6 +269,8 @@ async fn look(engine: &Engine) -> Vec<(Option<Seen>, Option<(uuid::Uuid, ObjectK
             continue;
         };
         let upload = &view.view.upload;
+        let recorded = engine.ledger().chunks(upload.id).await.expect("the ledger answers");
+        assert!(view.chunks.iter().map(|chunk| chunk.index).eq(recorded.iter().map(|chunk| chunk.index)));
         let geometry = &upload.geometry;
         let is_open = matches!(upload.state.status(), Status::Uploading | Status::Completing);
         let seen = Seen {
@@ -280,7 +282,7 @@ async fn look(engine: &Engine) -> Vec<(Option<Seen>, Option<(uuid::Uuid, ObjectK
                 State::Aborted | State::Expired => None,
             },
             shape: (geometry.count(), geometry.chunk_bytes(), geometry.last_bytes(), geometry.total_bytes()),
-            chunks: view.chunks.iter().map(|chunk| (chunk.index, (chunk.bytes, chunk.crc64.0))).collect(),
+            chunks: recorded.iter().map(|chunk| (chunk.index, (chunk.bytes, chunk.crc64.0))).collect(),
             missing: view.missing,
             auto: upload.auto_complete,
             checksum: upload.checksum.map(|checksum| checksum.value()),
