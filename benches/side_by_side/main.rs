@@ -171,7 +171,7 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
             }
             for subject in order {
                 let sample = sample(arguments, subject, parallel, round).await;
-                subject.clean_up();
+                subject.clean_up(scene);
                 // The first round warms up.
                 if round > 0 {
                     samples.push(sample);

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::dd::Dd;
 use crate::process::Server;
 use crate::s3::S3Protocol;
+use crate::scene::Scene;
 use crate::tus::TusProtocol;
 
 /// One that is measured.
@@ -89,10 +90,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Removes the files of a run and waits until nothing is on its way to the
-    /// disk, so that the next one finds it as this one did.
-    pub(crate) fn clean_up(&self) {
-        for entry in std::fs::read_dir(&self.data).into_iter().flatten().flatten() {
+    /// Removes the large files of a run and waits until nothing is on its way
+    /// to the disk, so that the next one finds it as this one did. Thousands of
+    /// small ones stay until the end: removing them slows down who comes next.
+    pub(crate) fn clean_up(&self, scene: Scene) {
+        let entries = (scene == Scene::Folder).then(|| std::fs::read_dir(&self.data));
+        for entry in entries.into_iter().flatten().flatten().flatten() {
             // chunkgate's own folder, of what is under way.
             if entry.file_name() == ".chunkgate" {
                 continue;

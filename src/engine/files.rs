@@ -11,6 +11,9 @@ use crate::engine::reins::Reins;
 use crate::engine::{Engine, EngineError};
 use crate::store::{Reading, StoreError};
 
+/// A body of up to so many bytes is read before its fileId is looked up.
+const ASK_FIRST_BYTES: u64 = 256 << 10;
+
 impl Engine {
     /// Takes a small file whole: one PutObject, one row, one event. Like a
     /// chunk, it runs in a task that owns the body.
@@ -46,7 +49,8 @@ impl Engine {
             .ok_or_else(|| EngineError::Broken("a file of one chunk has no plan".to_owned()))?;
         self.check(&wanted)?;
         let new = self.describe(owner, &wanted, Geometry::Fixed(plan))?;
-        if let Some(file_id) = &wanted.file_id {
+        // Of a small one it is cheaper to find out at the end.
+        if let Some(file_id) = wanted.file_id.as_ref().filter(|_| bytes > ASK_FIRST_BYTES) {
             self.refuse_taken(owner, file_id, bytes).await?;
         }
         let reins = Reins::default();
@@ -78,7 +82,7 @@ impl Engine {
         // Known already: the same file again is fine, another one is not.
         match &upload.state {
             State::Completed { object } if object.crc64 == crc64 && object.bytes == bytes => {
-                self.file(owner, &upload.file_id).await
+                Ok(upload.file().ok_or(Refusal::FileNotFound)?)
             }
             State::Completed { .. }
             | State::Open { .. }

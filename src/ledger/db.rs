@@ -66,7 +66,8 @@ pub(super) struct Statement {
 /// `{immediate}` begins a transaction that writes;
 /// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
-/// `{chunk_rows}` are the rows that `Statement::chunk_rows` binds.
+/// `{chunk_rows}` are the rows that `record::chunk_rows` binds;
+/// `{rows 1 name:type …}` are those of a list of JSON objects, `$1`.
 pub(super) const fn sql(text: &'static str) -> Statement {
     Statement { text, values: Vec::new() }
 }
@@ -110,7 +111,10 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
                     "unnest($1, $2, $3, $4, $5, $6) AS r (upload_id, chunk_index, bytes, crc64, etag, recorded_at)",
                 );
             }
-            (word, backend) => out.push_str(&any_of(backend, word)),
+            (word, backend) => match word.strip_prefix("rows ") {
+                Some(columns) => out.push_str(&rows_of(backend, columns)),
+                None => out.push_str(&any_of(backend, word)),
+            },
         }
         rest = after;
     }
@@ -119,6 +123,26 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// `1 id:uuid owner:text bytes:bigint` as a table `r` of these columns.
+fn rows_of(backend: Backend, columns: &str) -> String {
+    let (n, columns) = columns.split_once(' ').unwrap_or((columns, ""));
+    let columns = columns.split_ascii_whitespace().filter_map(|column| column.split_once(':'));
+    match backend {
+        Backend::Sqlite => {
+            let read = |(name, kind): (&str, &str)| match kind {
+                "uuid" => format!("unhex(value ->> '{name}') AS {name}"),
+                _ => format!("value ->> '{name}' AS {name}"),
+            };
+            let columns: Vec<String> = columns.map(read).collect();
+            format!("(SELECT {} FROM json_each(${n})) AS r", columns.join(", "))
+        }
+        Backend::Postgres => {
+            let columns: Vec<String> = columns.map(|(name, kind)| format!("{name} {kind}")).collect();
+            format!("json_to_recordset(CAST(${n} AS JSON)) AS r ({})", columns.join(", "))
+        }
+    }
 }
 
 fn any_of(backend: Backend, word: &str) -> String {
@@ -377,5 +401,14 @@ mod tests {
         assert!(in_words_of(Backend::Postgres, text).contains("chunk_index = ANY($2) AND x <= $3 + CAST(extract("));
         assert_eq!(in_words_of(Backend::Sqlite, "BEGIN {immediate}"), "BEGIN IMMEDIATE");
         assert!(matches!(in_words_of(Backend::Sqlite, "SELECT 1"), Cow::Borrowed("SELECT 1")));
+        let text = "SELECT r.id FROM {rows 2 id:uuid n:bigint}";
+        assert_eq!(
+            in_words_of(Backend::Sqlite, text),
+            "SELECT r.id FROM (SELECT unhex(value ->> 'id') AS id, value ->> 'n' AS n FROM json_each($2)) AS r"
+        );
+        assert_eq!(
+            in_words_of(Backend::Postgres, text),
+            "SELECT r.id FROM json_to_recordset(CAST($2 AS JSON)) AS r (id uuid, n bigint)"
+        );
     }
 }

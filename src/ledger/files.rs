@@ -1,12 +1,17 @@
 //! Files: completed uploads, and small ones that came in one request.
 
+use std::collections::HashSet;
+
+use serde_json::json;
+use uuid::Uuid;
+
 use crate::domain::{File, FileId, ObjectKey, Owner, Timestamp, Upload};
 use crate::ledger::create::{self, NewUpload, is_over, retire, unless_contended};
 use crate::ledger::db::{Conn, Row, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::rows::Reader;
-use crate::ledger::{End, Ledger, rows, uploads, written};
+use crate::ledger::{End, Ledger, rows, size, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +30,7 @@ impl Ledger {
     /// Says that an object is about to be put under this key: before it is,
     /// so that the sweeper finds what a crash leaves.
     pub async fn intend_object(&self, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
-        let text = "INSERT INTO objects_underway (object_key, begun_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        let row = sql(text).bind(key.as_str()).bind(at.millis());
-        self.run(row).await.map(drop)
+        self.writer()?.intend(Intent { key: key.clone(), at }).await
     }
 
     /// There is no object under this key that was intended and has no file.
@@ -60,8 +63,12 @@ impl Ledger {
         file: &File,
         events: &[NewEvent],
     ) -> Result<FileCreation, LedgerError> {
+        let whole = NewFile { new: new.clone(), file: file.clone(), events: events.to_vec() };
+        if self.writer()?.create_file(whole.clone()).await? {
+            return Ok(FileCreation::Created);
+        }
         let attempt = || {
-            let (new, file, events) = (new.clone(), file.clone(), events.to_vec());
+            let NewFile { new, file, events } = whole.clone();
             self.write(move |conn| Box::pin(async move { create(conn, &new, &file, &events).await }))
         };
         unless_contended(attempt).await
@@ -73,6 +80,104 @@ impl Ledger {
                     completed_at, declared, verified FROM files WHERE owner = $1 AND file_id = $2";
         let query = sql(text).bind(owner.as_str()).bind(file_id.as_str());
         self.read().await?.row(query).await?.as_ref().map(rows::file).transpose()
+    }
+}
+
+/// An object that is about to be put.
+#[derive(Clone, Debug)]
+pub(super) struct Intent {
+    key: ObjectKey,
+    at: Timestamp,
+}
+
+/// A file that is to be recorded.
+#[derive(Clone, Debug)]
+pub(super) struct NewFile {
+    new: NewUpload,
+    file: File,
+    events: Vec<NewEvent>,
+}
+
+/// Records many intents in one statement.
+pub(super) async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(), LedgerError> {
+    let text = "INSERT INTO objects_underway (object_key, begun_at) \
+                SELECT r.object_key, r.begun_at FROM {rows 1 object_key:text begun_at:bigint} \
+                WHERE TRUE ORDER BY r.object_key ON CONFLICT DO NOTHING";
+    let rows = intents.iter().map(|intent| json!({"object_key": intent.key.as_str(), "begun_at": intent.at.millis()}));
+    conn.execute(sql(text).bind(serde_json::Value::from_iter(rows).to_string())).await.map(drop)
+}
+
+/// Records many files in as few statements as one takes, in a transaction of
+/// the caller's. None of them when anything about one of them is unusual but
+/// its fileId being taken; says of each whether it is recorded.
+pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Option<Vec<bool>>, LedgerError> {
+    let rows = serde_json::Value::from_iter(files.iter().map(NewFile::row)).to_string();
+    let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
+                chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
+                updated_at, expires_at, completed_at, ended_at, etag, crc64) \
+                SELECT r.id, r.owner, r.file_id, TRUE, r.file_name, r.content_type, r.metadata, r.total_chunks, \
+                r.chunk_bytes, r.last_bytes, r.file_bytes, r.checksum, r.auto_complete, r.object_key, 'completed', r.created_at, \
+                r.created_at, r.expires_at, r.completed_at, r.completed_at, r.etag, r.crc64 \
+                FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
+                total_chunks:bigint chunk_bytes:bigint last_bytes:bigint file_bytes:bigint checksum:text \
+                auto_complete:boolean object_key:text \
+                created_at:bigint expires_at:bigint completed_at:bigint etag:text crc64:bigint} \
+                WHERE TRUE ORDER BY r.owner, r.file_id ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING \
+                RETURNING id";
+    let mut inserted = HashSet::new();
+    for row in conn.rows(sql(text).bind(rows.clone())).await? {
+        inserted.insert(Reader::new(&row, "uploads", &["id"]).get::<Uuid>("id")?);
+    }
+    let done: Vec<bool> = files.iter().map(|file| inserted.contains(&file.new.id.0)).collect();
+    let recorded = || files.iter().zip(&done).filter(|(_, done)| **done).map(|(file, _)| file);
+    let keys: Vec<String> = recorded().map(|file| file.file.key.as_str().to_owned()).collect();
+    if keys.is_empty() {
+        return Ok(Some(done));
+    }
+    let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND NOT condemned";
+    if conn.execute(sql(text).bind(keys)).await? < inserted.len() as u64 {
+        return Ok(None);
+    }
+    let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
+                crc64, completed_at, declared, verified) \
+                SELECT r.id, r.owner, r.file_id, r.file_name, r.content_type, r.metadata, r.object_key, r.etag, \
+                r.bytes, r.crc64, r.completed_at, r.declared, r.verified \
+                FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
+                object_key:text etag:text bytes:bigint crc64:bigint completed_at:bigint declared:text \
+                verified:boolean} WHERE r.id {any_id 2}";
+    conn.execute(sql(text).bind(rows).bind(inserted.into_iter().collect::<Vec<_>>())).await?;
+    let events: Vec<NewEvent> = recorded().flat_map(|file| file.events.iter().cloned()).collect();
+    outbox::announce(conn, &events).await?;
+    Ok(Some(done))
+}
+
+impl NewFile {
+    /// As the two statements read it.
+    fn row(&self) -> serde_json::Value {
+        let Self { new, file, .. } = self;
+        json!({
+            "id": new.id.0.simple().to_string(),
+            "owner": new.owner.as_str(),
+            "file_id": new.file_id.as_str(),
+            "file_name": new.file_name,
+            "content_type": new.content_type,
+            "metadata": written::metadata_json(&new.metadata),
+            "total_chunks": new.geometry.count(),
+            "chunk_bytes": new.geometry.chunk_bytes().map(size),
+            "last_bytes": new.geometry.last_bytes().map(size),
+            "file_bytes": new.geometry.total_bytes().map(size),
+            "checksum": new.checksum.map(|checksum| checksum.tagged()),
+            "auto_complete": new.auto_complete,
+            "object_key": file.key.as_str(),
+            "created_at": new.at.millis(),
+            "expires_at": new.expires_at.millis(),
+            "completed_at": file.object.completed_at.millis(),
+            "etag": file.object.etag,
+            "bytes": size(file.object.bytes),
+            "declared": file.declared.map(|(checksum, _)| checksum.tagged()),
+            "crc64": file.object.crc64.0.cast_signed(),
+            "verified": file.declared.is_some_and(|(_, verified)| verified),
+        })
     }
 }
 

@@ -176,7 +176,11 @@ impl Ledger {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
     {
-        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.transact(nature, job).await
+        self.writer()?.transact(nature, job).await
+    }
+
+    fn writer(&self) -> Result<&Writer, LedgerError> {
+        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)
     }
 
     /// Runs one statement as a transaction of its own and says how many rows it touched.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::event::EventKind;
@@ -180,17 +181,31 @@ fn delivery(row: &Row, token: LeaseToken) -> Result<Delivery, LedgerError> {
 /// Records the events and a delivery for each of their endpoints. An event
 /// that is recorded already is the same one.
 pub(super) async fn announce(conn: &mut Conn, events: &[NewEvent]) -> Result<(), LedgerError> {
-    for event in events.iter().filter(|event| !event.endpoints.is_empty()) {
-        let text = "INSERT INTO events (id, kind, upload_id, owner, body, created_at) \
-                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
-        let row = sql(text).bind(event.id.as_str()).bind(event.kind.name()).bind(event.upload.0);
-        conn.execute(row.bind(event.owner.as_str()).bind(event.body.as_str()).bind(event.at.millis())).await?;
-        for endpoint in &event.endpoints {
-            let text = "INSERT INTO deliveries (event_id, endpoint, next_attempt_at) VALUES ($1, $2, $3) \
-                        ON CONFLICT (event_id, endpoint) DO NOTHING";
-            let row = sql(text).bind(event.id.as_str()).bind(endpoint.as_str()).bind(event.at.millis());
-            conn.execute(row).await?;
-        }
+    let events: Vec<&NewEvent> = events.iter().filter(|event| !event.endpoints.is_empty()).collect();
+    if events.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let rows = events.iter().map(|event| {
+        json!({
+            "id": event.id.as_str(),
+            "kind": event.kind.name(),
+            "upload_id": event.upload.0.simple().to_string(),
+            "owner": event.owner.as_str(),
+            "body": event.body,
+            "created_at": event.at.millis(),
+        })
+    });
+    let text = "INSERT INTO events (id, kind, upload_id, owner, body, created_at) \
+                SELECT r.id, r.kind, r.upload_id, r.owner, r.body, r.created_at \
+                FROM {rows 1 id:text kind:text upload_id:uuid owner:text body:text created_at:bigint} \
+                WHERE TRUE ON CONFLICT (id) DO NOTHING";
+    conn.execute(sql(text).bind(serde_json::Value::from_iter(rows).to_string())).await?;
+    let rows = events.iter().flat_map(|event| {
+        let row = |endpoint| json!({"event_id": event.id.as_str(), "endpoint": endpoint, "at": event.at.millis()});
+        event.endpoints.iter().map(row)
+    });
+    let text = "INSERT INTO deliveries (event_id, endpoint, next_attempt_at) \
+                SELECT r.event_id, r.endpoint, r.at FROM {rows 1 event_id:text endpoint:text at:bigint} \
+                WHERE TRUE ON CONFLICT (event_id, endpoint) DO NOTHING";
+    conn.execute(sql(text).bind(serde_json::Value::from_iter(rows).to_string())).await.map(drop)
 }

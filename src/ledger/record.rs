@@ -66,7 +66,7 @@ impl Ledger {
     /// same time. Of the answers to several chunks of one upload, the one that
     /// was committed last counts all of them.
     pub async fn record_chunk(&self, record: RecordChunk) -> Result<Recorded, LedgerError> {
-        self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?.record(record).await
+        self.writer()?.record(record).await
     }
 }
 

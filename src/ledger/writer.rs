@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::domain::{Progress, UploadId};
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
+use crate::ledger::files::{Intent, NewFile};
 use crate::ledger::record::{Entry, RecordChunk, Recorded};
 use crate::ledger::{End, Pools};
 use tallies::Tallies;
@@ -48,6 +49,8 @@ type Broken = Arc<OnceLock<LedgerError>>;
 
 enum Write {
     Chunk(RecordChunk, Reply<Recorded>),
+    Intent(Intent, Reply<()>),
+    File(Box<NewFile>, Reply<bool>),
     Transaction(Box<dyn Transaction>),
     Close,
 }
@@ -149,9 +152,24 @@ impl Writer {
 
     /// Records a chunk in the next batch.
     pub(super) async fn record(&self, record: RecordChunk) -> Result<Recorded, LedgerError> {
+        self.ask(|reply| Write::Chunk(record, reply)).await
+    }
+
+    /// Records in the next batch that an object is about to be put.
+    pub(super) async fn intend(&self, intent: Intent) -> Result<(), LedgerError> {
+        self.ask(|reply| Write::Intent(intent, reply)).await
+    }
+
+    /// Records a file in the next batch. False when it is not as usual, and
+    /// must be looked at alone.
+    pub(super) async fn create_file(&self, file: NewFile) -> Result<bool, LedgerError> {
+        self.ask(|reply| Write::File(Box::new(file), reply)).await
+    }
+
+    async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, LedgerError> {
         self.sound()?;
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Write::Chunk(record, reply)).await.map_err(|_| closed())?;
+        self.queue.send(write(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -244,27 +262,41 @@ fn refuse_waiting(waiting: &mut mpsc::Receiver<Write>, open: &mut bool, e: &Ledg
     }
 }
 
-/// Chunks that follow each other are one statement.
+/// What is asked for alike is done in one: of what was asked for at the same
+/// time, nothing waits for anything else of it.
 enum Group {
     Chunks(Vec<RecordChunk>, Vec<Reply<Recorded>>),
+    Intents(Vec<Intent>, Vec<Reply<()>>),
+    Files(Vec<NewFile>, Vec<Reply<bool>>),
     Transaction(Box<dyn Transaction>),
 }
 
 fn group(batch: impl Iterator<Item = Write>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+    let (mut chunks, mut intents, mut files) = ((vec![], vec![]), (vec![], vec![]), (vec![], vec![]));
+    let mut transactions = Vec::new();
     for write in batch {
-        match (write, groups.last_mut()) {
-            (Write::Chunk(record, reply), Some(Group::Chunks(records, replies))) => {
-                records.push(record);
-                replies.push(reply);
+        match write {
+            Write::Chunk(record, reply) => {
+                chunks.0.push(record);
+                chunks.1.push(reply);
             }
-            (Write::Chunk(record, reply), Some(Group::Transaction(_)) | None) => {
-                groups.push(Group::Chunks(vec![record], vec![reply]));
+            Write::Intent(intent, reply) => {
+                intents.0.push(intent);
+                intents.1.push(reply);
             }
-            (Write::Transaction(job), _) => groups.push(Group::Transaction(job)),
-            (Write::Close, _) => {}
+            Write::File(file, reply) => {
+                files.0.push(*file);
+                files.1.push(reply);
+            }
+            Write::Transaction(job) => transactions.push(Group::Transaction(job)),
+            Write::Close => {}
         }
     }
+    let mut groups = Vec::new();
+    groups.extend((!chunks.0.is_empty()).then_some(Group::Chunks(chunks.0, chunks.1)));
+    groups.extend((!intents.0.is_empty()).then_some(Group::Intents(intents.0, intents.1)));
+    groups.extend((!files.0.is_empty()).then_some(Group::Files(files.0, files.1)));
+    groups.extend(transactions);
     groups
 }
 
@@ -272,13 +304,26 @@ impl Group {
     /// The same answer to all of it, when it did not come to its own.
     fn settle(self, answer: Answer) {
         match self {
-            Self::Chunks(_, replies) => {
-                for reply in replies {
-                    let _ = reply.send(answer.clone().and(Err(closed())));
-                }
-            }
+            Self::Chunks(_, replies) => settle_all(replies, answer.and(Err(closed()))),
+            Self::Intents(_, replies) => settle_all(replies, answer.and(Err(closed()))),
+            Self::Files(_, replies) => settle_all(replies, answer.and(Err(closed()))),
             Self::Transaction(job) => job.settle(answer),
         }
+    }
+}
+
+fn settle_all<T: Clone>(replies: Vec<Reply<T>>, answer: Result<T, LedgerError>) {
+    for reply in replies {
+        // Nobody may be waiting any more.
+        let _ = reply.send(answer.clone());
+    }
+}
+
+/// What became of files that were recorded together; a commit that failed
+/// undid it.
+fn settle_files(replies: Vec<Reply<bool>>, done: Vec<bool>, committed: &Answer) {
+    for (reply, done) in replies.into_iter().zip(done) {
+        let _ = reply.send(committed.clone().map(|()| done));
     }
 }
 

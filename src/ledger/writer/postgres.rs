@@ -3,32 +3,29 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join_all;
 use sqlx::PgPool;
 
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
+use crate::ledger::files::{self, Intent, NewFile};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::{Group, Reply, Transaction, alone, answer, closed, counted};
+use crate::ledger::writer::{Group, Reply, Transaction, alone, answer, closed, counted, settle_all, settle_files};
 
-/// Records a batch, or answers all of it with why not. `Err` when there was no
-/// connection in time: then whoever waits behind this batch need not wait for
-/// another attempt.
+/// Commits a batch, each kind of write beside the others, or answers all of it
+/// with why not. `Err` when there was no connection in time: then whoever waits
+/// behind this batch need not wait for another attempt.
 pub(super) async fn batch(writer: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
-    let mut groups = groups.into_iter();
-    while let Some(group) = groups.next() {
-        let result = match group {
-            Group::Chunks(records, replies) => chunks(writer, records, replies).await,
-            Group::Transaction(job) => {
-                job.settle(Err(closed()));
-                Ok(())
-            }
-        };
-        if let Err(e) = result {
-            groups.for_each(|group| group.settle(Err(e.clone())));
-            return Err(e);
+    let all = groups.into_iter().map(async |group| match group {
+        Group::Chunks(records, replies) => chunks(writer, records, replies).await,
+        Group::Intents(intents, replies) => intend(writer, &intents, replies).await,
+        Group::Files(new, replies) => create(writer, &new, replies).await,
+        Group::Transaction(job) => {
+            job.settle(Err(closed()));
+            Ok(())
         }
-    }
-    Ok(())
+    });
+    join_all(all).await.into_iter().collect()
 }
 
 /// All in one statement. A connection that was lost on the way is worth one
@@ -87,6 +84,48 @@ async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -
     let entries = record::record(conn, records, again).await?;
     conn.commit().await?;
     Ok(entries)
+}
+
+async fn intend(writer: &PgPool, intents: &[Intent], replies: Vec<Reply<()>>) -> Result<(), LedgerError> {
+    let mut conn = match writer.acquire().await {
+        Ok(conn) => Conn::from(conn),
+        Err(e) => {
+            let e = LedgerError::from(e);
+            settle_all(replies, Err(e.clone()));
+            return Err(e);
+        }
+    };
+    settle_all(replies, files::intend_many(&mut conn, intents).await);
+    Ok(())
+}
+
+/// All files in one transaction, or none of them: then each is looked at alone.
+async fn create(writer: &PgPool, new: &[NewFile], replies: Vec<Reply<bool>>) -> Result<(), LedgerError> {
+    let mut conn = match writer.acquire().await {
+        Ok(conn) => Conn::from(conn),
+        Err(e) => {
+            let e = LedgerError::from(e);
+            settle_all(replies, Err(e.clone()));
+            return Err(e);
+        }
+    };
+    match create_in_transaction(&mut conn, new).await {
+        Ok(Some(done)) => settle_files(replies, done, &Ok(())),
+        Ok(None) => settle_all(replies, Ok(false)),
+        Err(e) if e.is_transient() => settle_all(replies, Err(e)),
+        Err(_) => settle_all(replies, Ok(false)),
+    }
+    Ok(())
+}
+
+async fn create_in_transaction(conn: &mut Conn, new: &[NewFile]) -> Result<Option<Vec<bool>>, LedgerError> {
+    conn.begin().await?;
+    let done = files::create_many(conn, new).await?;
+    match done {
+        Some(_) => conn.commit().await?,
+        None => conn.rollback().await?,
+    }
+    Ok(done)
 }
 
 /// Counts in a snapshot begun after the commit, and answers.

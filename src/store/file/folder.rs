@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -17,25 +17,44 @@ const FOLDER_MODE: Mode = Mode::from_raw_mode(0o750);
 
 /// An open folder.
 #[derive(Debug)]
-pub(super) struct Folder(OwnedFd);
+pub(super) struct Folder {
+    fd: OwnedFd,
+    /// How often a sync was asked for.
+    asked: AtomicU64,
+    synced: Mutex<Synced>,
+}
+
+/// What is durable of a folder.
+#[derive(Debug, Default)]
+struct Synced {
+    /// All that was asked for up to here.
+    asked: u64,
+    /// A sync has failed: what the disk holds is not known any more, whatever
+    /// the next one says.
+    failed: bool,
+}
 
 impl Folder {
+    fn of(fd: OwnedFd) -> Self {
+        Self { fd, asked: AtomicU64::new(0), synced: Mutex::default() }
+    }
+
     /// The folder at a path that the operator gave: the one place where a
     /// symbolic link is followed.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(openat(CWD, path, flags, Mode::empty())?))
+        Ok(Self::of(openat(CWD, path, flags, Mode::empty())?))
     }
 
     /// A folder in this one.
     pub(super) fn child(&self, name: &str) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self(openat(&self.0, name, flags, Mode::empty())?))
+        Ok(Self::of(openat(&self.fd, name, flags, Mode::empty())?))
     }
 
     /// A new folder in this one; its name is not durable yet.
     pub(super) fn create_child(&self, name: &str) -> io::Result<Self> {
-        mkdirat(&self.0, name, FOLDER_MODE)?;
+        mkdirat(&self.fd, name, FOLDER_MODE)?;
         self.child(name)
     }
 
@@ -45,7 +64,7 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             found => return found,
         }
-        match mkdirat(&self.0, name, FOLDER_MODE) {
+        match mkdirat(&self.fd, name, FOLDER_MODE) {
             // Somebody else made it just now, and may not have synced it yet.
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
@@ -57,37 +76,37 @@ impl Folder {
     /// A new file, to be written and read.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.0, name, flags, FILE_MODE)?.into())
+        Ok(openat(&self.fd, name, flags, FILE_MODE)?.into())
     }
 
     /// A file that several processes may reach for, made if it is not there.
     pub(super) fn create_or_open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.0, name, flags, FILE_MODE)?.into())
+        Ok(openat(&self.fd, name, flags, FILE_MODE)?.into())
     }
 
     /// A file that is there, to be read. What is not a regular file is not found.
     pub(super) fn open(&self, name: &str) -> io::Result<File> {
         // NONBLOCK, or a named pipe that somebody planted would hold us up.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File = openat(&self.0, name, flags, Mode::empty())?.into();
+        let file: File = openat(&self.fd, name, flags, Mode::empty())?.into();
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// A file that is there, to be written and read.
     pub(super) fn open_to_write(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&self.0, name, flags, Mode::empty())?.into())
+        Ok(openat(&self.fd, name, flags, Mode::empty())?.into())
     }
 
     /// Moves a file or folder, replacing a file that is there.
     pub(super) fn rename(&self, name: &str, to: &Self, new_name: &str) -> io::Result<()> {
-        Ok(renameat(&self.0, name, &to.0, new_name)?)
+        Ok(renameat(&self.fd, name, &to.fd, new_name)?)
     }
 
     /// Removes a file. False when it is not there.
     pub(super) fn remove(&self, name: &str) -> io::Result<bool> {
-        match unlinkat(&self.0, name, AtFlags::empty()) {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
@@ -96,7 +115,7 @@ impl Folder {
 
     /// Removes a file, or a folder with all that is in it.
     pub(super) fn remove_all(&self, name: &str) -> io::Result<()> {
-        match unlinkat(&self.0, name, AtFlags::empty()) {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
             // POSIX says EPERM for a folder, Linux says EISDIR.
             Err(Errno::ISDIR | Errno::PERM) => {}
@@ -106,13 +125,13 @@ impl Folder {
         for inner in folder.names()? {
             folder.remove_all(&inner)?;
         }
-        Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
+        Ok(unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
     }
 
     /// The names in it that are UTF-8, as all of ours are, in no order.
     pub(super) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.0)? {
+        for entry in Dir::read_from(&self.fd)? {
             let entry = entry?;
             match entry.file_name().to_str() {
                 Ok("." | "..") | Err(_) => {}
@@ -122,9 +141,23 @@ impl Folder {
         Ok(names)
     }
 
-    /// Makes durable which names are in it.
+    /// Makes durable which names are in it. Of several that ask at once, one
+    /// syncs for all who had asked when it began.
     pub(super) fn sync(&self) -> io::Result<()> {
-        Ok(fsync(&self.0)?)
+        let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if synced.failed {
+            return Err(Errno::IO.into());
+        }
+        if synced.asked < mine {
+            let asked = self.asked.load(Ordering::SeqCst);
+            if let Err(error) = fsync(&self.fd) {
+                synced.failed = true;
+                return Err(error.into());
+            }
+            synced.asked = asked;
+        }
+        Ok(())
     }
 }
 
@@ -195,6 +228,94 @@ impl Drop for Unfinished {
     }
 }
 
+/// A file that has its name before its bytes are there. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct Named {
+    folder: Arc<Folder>,
+    /// None once it is to stay.
+    name: Option<String>,
+    file: File,
+}
+
+impl Named {
+    /// A new file of this name.
+    pub(super) fn create(folder: Arc<Folder>, name: String) -> io::Result<Self> {
+        let file = folder.create(&name)?;
+        Ok(Self { folder, name: Some(name), file })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Makes its name durable. Its bytes must be durable already.
+    pub(super) fn keep(mut self) -> io::Result<()> {
+        self.folder.sync()?;
+        self.name = None;
+        Ok(())
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            // What cannot be removed now is an object that belongs to nothing: the sweeper's.
+            let _ = self.folder.remove(&name);
+        }
+    }
+}
+
+/// Folders that files were lately put into, kept open.
+#[derive(Debug)]
+pub(super) struct Places {
+    root: Arc<Folder>,
+    /// By their paths, the last one first.
+    known: Mutex<Vec<(String, Arc<Folder>)>>,
+}
+
+impl Places {
+    /// So many are kept: owners that upload at the same time, times days.
+    const MAX: usize = 32;
+
+    /// Places below this folder.
+    pub(super) fn below(root: Arc<Folder>) -> Self {
+        Self { root, known: Mutex::default() }
+    }
+
+    /// The folder at this path, made durably if need be. One that is known may
+    /// have been removed since.
+    pub(super) fn folder(&self, path: &str) -> io::Result<Arc<Folder>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = known.iter().position(|(known, _)| known == path) {
+            let place = known.remove(at);
+            let folder = place.1.clone();
+            known.insert(0, place);
+            return Ok(folder);
+        }
+        drop(known);
+        self.make(path)
+    }
+
+    /// The same, looked up anew.
+    pub(super) fn make(&self, path: &str) -> io::Result<Arc<Folder>> {
+        let mut folder = self.root.clone();
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            folder = Arc::new(folder.make_child(segment)?);
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(known, _)| known != path);
+        known.insert(0, (path.to_owned(), folder.clone()));
+        known.truncate(Self::MAX);
+        Ok(folder)
+    }
+
+    /// It is opened anew next time: it was removed, or could not be synced.
+    pub(super) fn forget(&self, path: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| known != path);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +334,40 @@ mod tests {
         assert!(folder.create("file").is_err());
         folder.remove_all("folder").expect("removed");
         assert!(outside.path().join("secret").exists(), "only the link went");
+    }
+
+    #[test]
+    fn one_sync_serves_all_who_asked_before_it() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = Folder::at(dir.path()).expect("opened");
+        std::thread::scope(|scope| {
+            for n in 0..16 {
+                let folder = &folder;
+                scope.spawn(move || {
+                    for i in 0..50 {
+                        folder.create(&format!("{n}-{i}")).expect("made");
+                        folder.sync().expect("synced");
+                    }
+                });
+            }
+        });
+        let synced = folder.synced.lock().expect("no panic");
+        assert_eq!((synced.asked, synced.failed), (16 * 50, false));
+    }
+
+    #[test]
+    fn a_place_that_was_removed_is_made_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let places = Places::below(Arc::new(Folder::at(dir.path()).expect("opened")));
+        let folder = places.folder("a/b").expect("made");
+        assert!(Arc::ptr_eq(&folder, &places.folder("a/b").expect("known")));
+        std::fs::remove_dir_all(dir.path().join("a")).expect("removed");
+        assert!(folder.create("c").is_err());
+        places.forget("a/b");
+        drop(Named::create(places.folder("a/b").expect("made"), "c".to_owned()).expect("made"));
+        assert!(!dir.path().join("a/b/c").exists());
+        Named::create(places.folder("a/b").expect("made"), "c".to_owned()).expect("made").keep().expect("kept");
+        assert!(dir.path().join("a/b/c").exists());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The local folder: the embedded default, for one gateway.
 //!
-//! What is acknowledged is durable, and a crash at any line leaves a part or
-//! an object whole or absent. No path comes from a client: objects lie where
+//! What is acknowledged is durable, and a crash at any line leaves a part, or
+//! an object that was joined, whole or absent; a small one that was being put
+//! may be there in part, and is one of those that the ledger knows to be under
+//! way. No path comes from a client: objects lie where
 //! their keys say, everything else has a name of our own, and no symbolic
 //! link is followed.
 
@@ -35,7 +37,7 @@ use crate::store::{
 };
 
 use fault::on;
-use folder::{Folder, Workshop};
+use folder::{Folder, Places, Workshop};
 use layout::Header;
 pub use open::OpenError;
 use record::Boot;
@@ -51,6 +53,8 @@ struct Inner {
     /// The folder's name, for people and events.
     name: String,
     root: Arc<Folder>,
+    /// Where objects lie, below the root.
+    places: Arc<Places>,
     uploads: Arc<Folder>,
     work: Workshop,
     boot: Boot,
@@ -172,7 +176,7 @@ impl Store for FileStore {
         object::admit(key, "PutObject")?;
         let inner = &self.0;
         let sink = object::ObjectSink::new(
-            (inner.root.clone(), inner.work.clone()),
+            (inner.places.clone(), inner.work.clone()),
             key.clone(),
             content_type.map(str::to_owned),
         );

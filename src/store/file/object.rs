@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, ObjectKey};
 use crate::store::file::fault::{self, on};
-use crate::store::file::folder::{Folder, Unfinished, Workshop};
+use crate::store::file::folder::{Folder, Named, Places, Unfinished, Workshop};
 use crate::store::file::intake::{Sink, write_at};
 use crate::store::file::layout::{self, OWN};
 use crate::store::{ObjectStream, StoreError, StoredObject};
@@ -39,39 +39,34 @@ pub(super) fn admit(key: &ObjectKey, operation: &'static str) -> Result<(), Stor
     Ok(())
 }
 
-/// The folder that a key's object lies in, made durably if need be, and its
-/// name there.
-pub(super) fn make_place(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<(Arc<Folder>, String)> {
-    walk(root, key, Folder::make_child)
+/// The path of the folder that a key's object lies in, and its name there.
+pub(super) fn place(key: &ObjectKey) -> (&str, &str) {
+    key.as_str().rsplit_once('/').unwrap_or(("", key.as_str()))
 }
 
-fn walk(
-    root: &Arc<Folder>,
-    key: &ObjectKey,
-    step: fn(&Folder, &str) -> io::Result<Folder>,
-) -> io::Result<(Arc<Folder>, String)> {
+/// The folder that a key's object lies in, if there is one, and its name there.
+fn find_place<'k>(root: &Arc<Folder>, key: &'k ObjectKey) -> io::Result<(Arc<Folder>, &'k str)> {
+    let (path, name) = place(key);
     let mut folder = root.clone();
-    let mut rest = key.as_str();
-    while let Some((segment, below)) = rest.split_once('/') {
-        folder = Arc::new(step(&folder, segment)?);
-        rest = below;
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        folder = Arc::new(folder.child(segment)?);
     }
-    Ok((folder, rest.to_owned()))
+    Ok((folder, name))
 }
 
 /// The object's file, if there is one.
 pub(super) fn open(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<Option<File>> {
-    absent_or(walk(root, key, Folder::child).and_then(|(folder, name)| folder.open(&name)))
+    absent_or(find_place(root, key).and_then(|(folder, name)| folder.open(name)))
 }
 
 /// Makes the object's name durable, if there is one.
 pub(super) fn sync_name(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<()> {
-    absent_or(walk(root, key, Folder::child).and_then(|(folder, _)| folder.sync())).map(|_| ())
+    absent_or(find_place(root, key).and_then(|(folder, _)| folder.sync())).map(|_| ())
 }
 
 /// Removes the object durably, if there is one.
 pub(super) fn remove(root: &Arc<Folder>, key: &ObjectKey) -> io::Result<()> {
-    let removed = walk(root, key, Folder::child).and_then(|(folder, name)| match folder.remove(&name)? {
+    let removed = find_place(root, key).and_then(|(folder, name)| match folder.remove(name)? {
         true => folder.sync(),
         false => Ok(()),
     });
@@ -104,6 +99,16 @@ impl Note {
         format!("1 {} {} {} {content_type}", self.crc64, self.bytes, self.modified_ns)
     }
 
+    /// What the store says of an object with this note.
+    fn object(self) -> StoredObject {
+        StoredObject {
+            bytes: self.bytes,
+            etag: layout::etag(self.crc64, self.bytes),
+            crc64: Some(self.crc64),
+            content_type: self.content_type,
+        }
+    }
+
     fn decode(text: &str) -> Option<Self> {
         let mut words = text.splitn(5, ' ');
         if words.next()? != "1" {
@@ -133,11 +138,13 @@ pub(super) fn describe(file: &File, crc64: Crc64, content_type: Option<&str>) ->
         content_type: content_type.filter(|text| text.len() <= CONTENT_TYPE_BYTES_MAX).map(str::to_owned),
     };
     match fsetxattr(file, ATTRIBUTE, note.encode().as_bytes(), XattrFlags::empty()) {
+        Ok(()) => Ok(note.object()),
         // No attributes here, or no room for one: the object does without.
-        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::NOSPC | Errno::TOOBIG) => {}
-        Err(error) => return Err(error.into()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::NOSPC | Errno::TOOBIG) => {
+            Ok(StoredObject { crc64: Some(crc64), ..properties(file)? })
+        }
+        Err(error) => Err(error.into()),
     }
-    Ok(StoredObject { crc64: Some(crc64), ..properties(file)? })
 }
 
 /// What the store says of an object.
@@ -150,12 +157,7 @@ pub(super) fn properties(file: &File) -> io::Result<StoredObject> {
         Err(_) => None,
     };
     Ok(match note.filter(|note| note.bytes == bytes && note.modified_ns == modified) {
-        Some(note) => StoredObject {
-            bytes,
-            etag: layout::etag(note.crc64, bytes),
-            crc64: Some(note.crc64),
-            content_type: note.content_type,
-        },
+        Some(note) => note.object(),
         None => StoredObject {
             bytes,
             etag: format!("{modified:x}-{:x}-{bytes:x}", metadata.ino()),
@@ -165,21 +167,68 @@ pub(super) fn properties(file: &File) -> io::Result<StoredObject> {
     })
 }
 
-/// A small object on its way in.
+/// A small object on its way in. It gets its name at once, which is the
+/// cheapest way to give it one: until it is whole, nobody knows of it but the
+/// ledger, which has it among the objects that are under way.
 pub(super) struct ObjectSink {
-    root: Arc<Folder>,
+    places: Arc<Places>,
     work: Workshop,
     key: ObjectKey,
     content_type: Option<String>,
-    file: Option<Unfinished>,
+    file: Option<New>,
     written: u64,
     crc64: Crc64Stream,
 }
 
+enum New {
+    Named(Named),
+    /// Its name is taken: it replaces what is there once it is whole.
+    Unfinished(Unfinished),
+}
+
+impl New {
+    fn file(&self) -> &File {
+        match self {
+            Self::Named(named) => named.file(),
+            Self::Unfinished(unfinished) => unfinished.file(),
+        }
+    }
+}
+
 impl ObjectSink {
-    /// Into a file that has no name before all bytes are there.
-    pub(super) fn new((root, work): (Arc<Folder>, Workshop), key: ObjectKey, content_type: Option<String>) -> Self {
-        Self { root, work, key, content_type, file: None, written: 0, crc64: Crc64Stream::new() }
+    /// Under this key.
+    pub(super) fn new((places, work): (Arc<Places>, Workshop), key: ObjectKey, content_type: Option<String>) -> Self {
+        Self { places, work, key, content_type, file: None, written: 0, crc64: Crc64Stream::new() }
+    }
+
+    fn create(&self) -> io::Result<New> {
+        let (path, name) = place(&self.key);
+        let named = || Named::create(self.places.folder(path)?, name.to_owned());
+        let created = named().or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            // Somebody removed the folder since it was opened.
+            self.places.forget(path);
+            named()
+        });
+        match created {
+            Ok(named) => Ok(New::Named(named)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(New::Unfinished(self.work.file()?)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn name_it(&self, file: New) -> io::Result<()> {
+        let (path, name) = place(&self.key);
+        let named = match file {
+            New::Named(named) => named.keep(),
+            New::Unfinished(unfinished) => unfinished.move_to(&*self.places.folder(path)?, name),
+        };
+        if named.is_err() {
+            self.places.forget(path);
+        }
+        named
     }
 }
 
@@ -190,7 +239,7 @@ impl Sink for ObjectSink {
     fn write(&mut self, frames: &[Bytes]) -> Result<(), StoreError> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => self.work.file().map_err(on(Self::OPERATION, WHAT))?,
+            None => self.create().map_err(on(Self::OPERATION, WHAT))?,
         };
         let written = write_at(file.file(), frames, self.written, &mut self.crc64);
         self.written = written.map_err(on(Self::OPERATION, WHAT))?;
@@ -198,13 +247,12 @@ impl Sink for ObjectSink {
         Ok(())
     }
 
-    fn finish(self) -> Result<StoredObject, StoreError> {
-        let Some(file) = self.file else { return Err(StoreError::Body) };
+    fn finish(mut self) -> Result<StoredObject, StoreError> {
+        let Some(file) = self.file.take() else { return Err(StoreError::Body) };
         let steps = || {
             let object = describe(file.file(), self.crc64.value(), self.content_type.as_deref())?;
-            let (folder, name) = make_place(&self.root, &self.key)?;
             file.file().sync_all()?;
-            file.move_to(&folder, &name)?;
+            self.name_it(file)?;
             Ok::<_, io::Error>(object)
         };
         steps().map_err(on(Self::OPERATION, WHAT))

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::clock::Clock;
-use crate::store::file::folder::{Folder, Workshop};
+use crate::store::file::folder::{Folder, Places, Workshop};
 use crate::store::file::layout::{DATA, LOCK, OWN, UPLOADS, WORK};
 use crate::store::file::record::Boot;
 use crate::store::file::{FileStore, Inner};
@@ -59,9 +59,11 @@ impl FileStore {
         let work = Workshop::clear(work).map_err(trying("the work folder cannot be emptied"))?;
         let resolved = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let name = resolved.file_name().unwrap_or(resolved.as_os_str()).to_string_lossy().into_owned();
+        let root = Arc::new(root);
         let inner = Inner {
             name,
-            root: Arc::new(root),
+            places: Arc::new(Places::below(root.clone())),
+            root,
             uploads: Arc::new(uploads),
             work,
             boot,

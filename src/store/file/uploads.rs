@@ -125,9 +125,9 @@ impl Inner {
         let crc64 = join::joined_crc64(&stored[..given.len()]).unwrap_or(Crc64::EMPTY);
         // Whatever can fail for want of space or rights fails here, before the
         // parts are touched.
-        let (folder, name) =
-            object::make_place(&self.root, &session.header.key).map_err(on(OPERATION, "the object's folder"))?;
-        let to = (&*folder, name.as_str());
+        let (path, name) = object::place(&session.header.key);
+        let folder = self.places.make(path).map_err(on(OPERATION, "the object's folder"))?;
+        let to = (&*folder, name);
         let object = match in_place {
             Some(layout) => in_place::join(&self.uploads, &session, layout, to, crc64)?,
             None => side::join((&self.uploads, &self.work), &session, given, to, crc64)?,
