@@ -45,6 +45,10 @@
 //! [`engine::put_chunk::PutChunk`]), and encode what it answers, refusals
 //! included, as that client expects it. Merge its routes in [`http::public`].
 
+// Tests that are shared with `tests/it` name us as they do there.
+#[cfg(test)]
+extern crate self as chunkgate;
+
 pub mod app;
 pub mod bench;
 pub mod cli;

@@ -47,6 +47,8 @@ CREATE TABLE uploads (
 CREATE UNIQUE INDEX uploads_current ON uploads (owner, file_id) WHERE is_current;
 CREATE INDEX uploads_of_owner ON uploads (owner, created_at, id) WHERE is_current;
 CREATE INDEX uploads_of_all ON uploads (created_at, id) WHERE is_current;
+-- For lists of one state: most uploads are completed, and those are found by the one above.
+CREATE INDEX uploads_by_state ON uploads (state, created_at, id) WHERE is_current AND state <> 'completed';
 CREATE INDEX uploads_expiring ON uploads (expires_at) WHERE state = 'uploading';
 CREATE INDEX uploads_mergeable ON uploads (id) WHERE state = 'uploading' AND auto_complete;
 CREATE INDEX uploads_completing ON uploads (lease_until) WHERE state = 'completing';

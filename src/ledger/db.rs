@@ -163,8 +163,16 @@ fn json<T: serde::Serialize>(list: &[T]) -> String {
 type SqliteQuery = sqlx::query::Query<'static, Sqlite, <Sqlite as sqlx::Database>::Arguments>;
 type PostgresQuery = sqlx::query::Query<'static, Postgres, <Postgres as sqlx::Database>::Arguments>;
 
+/// What SQLite was asked in this process.
+#[cfg(test)]
+pub(super) static SEEN: std::sync::Mutex<std::collections::BTreeSet<String>> =
+    std::sync::Mutex::new(std::collections::BTreeSet::new());
+
 fn for_sqlite(statement: Statement) -> SqliteQuery {
-    let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(in_words_of(Backend::Sqlite, statement.text)));
+    let text = in_words_of(Backend::Sqlite, statement.text);
+    #[cfg(test)]
+    SEEN.lock().unwrap().insert(text.clone().into_owned());
+    let mut query = sqlx::query::<Sqlite>(AssertSqlSafe(text));
     for value in statement.values {
         query = match value {
             Value::Int(v) => query.bind(v),

@@ -24,6 +24,8 @@ mod keys;
 mod lock;
 mod open;
 mod outbox;
+#[cfg(test)]
+mod plans;
 mod record;
 mod rows;
 mod states;

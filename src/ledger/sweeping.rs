@@ -54,13 +54,14 @@ impl Ledger {
     /// by id, beyond `after`.
     pub async fn ready_to_merge(&self, after: Option<UploadId>, limit: u32) -> Result<Vec<Upload>, LedgerError> {
         // Looking for the last chunk first, which CASE assures, spares counting those of uploads that lack it.
+        // Not by EXISTS: for many uploads Postgres would make a hash of all chunks that there are.
         let text = concat!(
             "SELECT ",
             upload_columns!(),
             " FROM uploads u WHERE u.state = 'uploading' AND u.auto_complete \
              AND u.id > $1 \
-             AND CASE WHEN EXISTS (SELECT 1 FROM chunks k WHERE k.upload_id = u.id \
-             AND k.chunk_index = u.total_chunks - 1) \
+             AND CASE WHEN (SELECT k.bytes FROM chunks k WHERE k.upload_id = u.id \
+             AND k.chunk_index = u.total_chunks - 1) IS NOT NULL \
              THEN (SELECT count(*) FROM chunks k WHERE k.upload_id = u.id) = u.total_chunks ELSE FALSE END \
              ORDER BY u.id LIMIT $2"
         );

@@ -90,7 +90,7 @@ impl Ledger {
         values.extend(after.map(|(_, id)| Value::from(id.0)));
         values.extend(status.map(|s| Value::from(s.name())));
         values.push(limit.into());
-        let query = sql(list_text(owner.is_some(), status.is_some(), after.is_some())).bind_all(values);
+        let query = sql(list_text(owner.is_some(), status, after.is_some())).bind_all(values);
         self.read().await?.rows(query).await?.iter().map(rows::counted).collect()
     }
 
@@ -134,9 +134,9 @@ pub(super) async fn find(conn: &mut Conn, owner: &Owner, file_id: &FileId) -> Re
 }
 
 /// A text for each question, so that each has a plan that uses its index.
-const fn list_text(owner: bool, status: bool, after: bool) -> &'static str {
+const fn list_text(owner: bool, status: Option<Status>, after: bool) -> &'static str {
     macro_rules! list {
-        ($conditions:literal, $limit:literal) => {
+        ($conditions:expr, $limit:literal) => {
             concat!(
                 "SELECT ",
                 upload_columns!(),
@@ -149,14 +149,23 @@ const fn list_text(owner: bool, status: bool, after: bool) -> &'static str {
             )
         };
     }
-    match (owner, after, status) {
+    // What is not completed is rare, and found by an index that has nothing else.
+    macro_rules! list_of_state {
+        ($conditions:literal, $state:literal, $limit:literal) => {
+            match status {
+                Some(Status::Completed) => list!(concat!($conditions, " AND u.state = ", $state), $limit),
+                _ => list!(concat!($conditions, " AND u.state <> 'completed' AND u.state = ", $state), $limit),
+            }
+        };
+    }
+    match (owner, after, status.is_some()) {
         (false, false, false) => list!("", "$1"),
-        (false, false, true) => list!(" AND u.state = $1", "$2"),
+        (false, false, true) => list_of_state!("", "$1", "$2"),
         (false, true, false) => list!(" AND (u.created_at, u.id) < ($1, $2)", "$3"),
-        (false, true, true) => list!(" AND (u.created_at, u.id) < ($1, $2) AND u.state = $3", "$4"),
+        (false, true, true) => list_of_state!(" AND (u.created_at, u.id) < ($1, $2)", "$3", "$4"),
         (true, false, false) => list!(" AND u.owner = $1", "$2"),
-        (true, false, true) => list!(" AND u.owner = $1 AND u.state = $2", "$3"),
+        (true, false, true) => list_of_state!(" AND u.owner = $1", "$2", "$3"),
         (true, true, false) => list!(" AND u.owner = $1 AND (u.created_at, u.id) < ($2, $3)", "$4"),
-        (true, true, true) => list!(" AND u.owner = $1 AND (u.created_at, u.id) < ($2, $3) AND u.state = $4", "$5"),
+        (true, true, true) => list_of_state!(" AND u.owner = $1 AND (u.created_at, u.id) < ($2, $3)", "$4", "$5"),
     }
 }

@@ -6,6 +6,8 @@ mod creating;
 mod merging;
 mod opening;
 mod outbox;
+mod plans;
+mod questions;
 mod recording;
 mod speed;
 mod sweeping;
