@@ -2,15 +2,15 @@
 //! share one fsync. While a batch is being committed, the next one gathers.
 //!
 //! On SQLite everything that writes goes through it, in one transaction per
-//! batch. On Postgres only chunks do, in one statement per batch; other
-//! writes are transactions on connections of their own. Whoever asked may go
+//! batch. On Postgres only chunks and small files do, each kind beside the
+//! others; other writes are transactions on connections of their own. Whoever asked may go
 //! away meanwhile: what was asked for is done all the same.
 
+mod group;
 mod postgres;
 mod sqlite;
 mod tallies;
 
-use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
@@ -18,14 +18,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
-use crate::domain::{Progress, UploadId};
+use crate::domain::UploadId;
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::{Intent, NewFile};
-use crate::ledger::record::{Entry, RecordChunk, Recorded};
+use crate::ledger::record::{RecordChunk, Recorded};
 use crate::ledger::{End, Pools};
+use group::{Group, group};
 use tallies::Tallies;
 
 /// The most writes in one batch.
@@ -262,97 +262,11 @@ fn refuse_waiting(waiting: &mut mpsc::Receiver<Write>, open: &mut bool, e: &Ledg
     }
 }
 
-/// What is asked for alike is done in one: of what was asked for at the same
-/// time, nothing waits for anything else of it.
-enum Group {
-    Chunks(Vec<RecordChunk>, Vec<Reply<Recorded>>),
-    Intents(Vec<Intent>, Vec<Reply<()>>),
-    Files(Vec<NewFile>, Vec<Reply<bool>>),
-    Transaction(Box<dyn Transaction>),
-}
-
-fn group(batch: impl Iterator<Item = Write>) -> Vec<Group> {
-    let (mut chunks, mut intents, mut files) = ((vec![], vec![]), (vec![], vec![]), (vec![], vec![]));
-    let mut transactions = Vec::new();
-    for write in batch {
-        match write {
-            Write::Chunk(record, reply) => {
-                chunks.0.push(record);
-                chunks.1.push(reply);
-            }
-            Write::Intent(intent, reply) => {
-                intents.0.push(intent);
-                intents.1.push(reply);
-            }
-            Write::File(file, reply) => {
-                files.0.push(*file);
-                files.1.push(reply);
-            }
-            Write::Transaction(job) => transactions.push(Group::Transaction(job)),
-            Write::Close => {}
-        }
-    }
-    let mut groups = Vec::new();
-    groups.extend((!chunks.0.is_empty()).then_some(Group::Chunks(chunks.0, chunks.1)));
-    groups.extend((!intents.0.is_empty()).then_some(Group::Intents(intents.0, intents.1)));
-    groups.extend((!files.0.is_empty()).then_some(Group::Files(files.0, files.1)));
-    groups.extend(transactions);
-    groups
-}
-
-impl Group {
-    /// The same answer to all of it, when it did not come to its own.
-    fn settle(self, answer: Answer) {
-        match self {
-            Self::Chunks(_, replies) => settle_all(replies, answer.and(Err(closed()))),
-            Self::Intents(_, replies) => settle_all(replies, answer.and(Err(closed()))),
-            Self::Files(_, replies) => settle_all(replies, answer.and(Err(closed()))),
-            Self::Transaction(job) => job.settle(answer),
-        }
-    }
-}
-
-fn settle_all<T: Clone>(replies: Vec<Reply<T>>, answer: Result<T, LedgerError>) {
-    for reply in replies {
-        // Nobody may be waiting any more.
-        let _ = reply.send(answer.clone());
-    }
-}
-
-/// What became of files that were recorded together; a commit that failed
-/// undid it.
-fn settle_files(replies: Vec<Reply<bool>>, done: Vec<bool>, committed: &Answer) {
-    for (reply, done) in replies.into_iter().zip(done) {
-        let _ = reply.send(committed.clone().map(|()| done));
-    }
-}
-
-/// The uploads whose progress the answers tell.
-fn counted(records: &[RecordChunk], entries: &[Result<Entry, LedgerError>]) -> BTreeSet<Uuid> {
-    let is_counted = |entry: &Result<Entry, LedgerError>| matches!(entry, Ok(Entry::New | Entry::Known(_)));
-    records.iter().zip(entries).filter(|(_, entry)| is_counted(entry)).map(|(record, _)| record.upload.0).collect()
-}
-
-/// Answers with what was counted, or why it was not.
-fn answer(
-    records: &[RecordChunk],
-    entries: Vec<Result<Entry, LedgerError>>,
-    replies: Vec<Reply<Recorded>>,
-    tallies: &Result<HashMap<Uuid, Progress>, LedgerError>,
-) {
-    for ((record, entry), reply) in records.iter().zip(entries).zip(replies) {
-        let answer = match tallies {
-            Ok(tallies) => entry.map(|entry| entry.with(tallies.get(&record.upload.0).copied().unwrap_or_default())),
-            Err(e) => entry.and(Err(e.clone())),
-        };
-        // Nobody may be waiting any more.
-        let _ = reply.send(answer);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use uuid::Uuid;
 
     use super::*;
     use crate::clock::TestClock;

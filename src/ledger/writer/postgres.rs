@@ -10,7 +10,8 @@ use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::{self, Intent, NewFile};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::{Group, Reply, Transaction, alone, answer, closed, counted, settle_all, settle_files};
+use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
+use crate::ledger::writer::{Reply, Transaction, alone, closed};
 
 /// Commits a batch, each kind of write beside the others, or answers all of it
 /// with why not. `Err` when there was no connection in time: then whoever waits

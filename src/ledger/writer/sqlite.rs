@@ -10,10 +10,9 @@ use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::{self, NewFile};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
+use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
 use crate::ledger::writer::tallies::Tallies;
-use crate::ledger::writer::{
-    Answer, Broken, Group, Keep, Reply, Transaction, alone, answer, counted, settle_all, settle_files,
-};
+use crate::ledger::writer::{Answer, Broken, Keep, Reply, Transaction, alone};
 
 /// A group that ran, before the commit.
 enum Ran {
