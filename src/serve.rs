@@ -3,6 +3,7 @@
 //! headers, answers that nobody reads, connections and the drain.
 
 mod on_demand;
+mod share;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use on_demand::Gate;
+use share::Budget;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,9 @@ pub struct ServeLimits {
     /// What a connection that sends a body reads at a time, in bytes; up to
     /// twice as much once it has grown. It has one such buffer.
     pub read_bytes: usize,
+    /// What all connections together may read at a time, beyond the 16 KiB of
+    /// each, in bytes.
+    pub read_budget_bytes: usize,
 }
 
 impl Default for ServeLimits {
@@ -54,6 +59,7 @@ impl Default for ServeLimits {
             drain_deadline: Duration::from_secs(25),
             head_bytes_max: 64 << 10,
             read_bytes: 256 << 10,
+            read_budget_bytes: 32 << 20,
         }
     }
 }
@@ -69,6 +75,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
     builder.max_header_size(limits.head_bytes_max).max_buf_size(limits.read_bytes);
     let places = Arc::new(Semaphore::new(limits.connections_max));
+    let budget = Budget::new(limits.read_budget_bytes, 2 * limits.read_bytes);
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
     loop {
@@ -96,7 +103,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
                 Err(error) => Err(error),
             })
         });
-        let connection = gate.guard(graceful.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service)));
+        let connection =
+            gate.guard(graceful.watch(builder.serve_connection(TokioIo::new(budget.share(Box::pin(stream))), service)));
         let cut = cut.clone();
         tokio::spawn(async move {
             let _place = place;

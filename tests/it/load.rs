@@ -126,3 +126,30 @@ async fn a_thousand_trickling_clients_hold_up_nobody() {
     assert!(open == 0.0, "slow clients are no fault of the store");
     trickle.abort();
 }
+
+/// What a connection has read at a time it keeps as a buffer: all together
+/// keep no more than they may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_clients_that_were_fast_once_keep_little() {
+    let gateway = Gateway::start_with(On::FileAndSqlite, &[("LIMITS__MAX_OPEN_UPLOADS", "2000")]).await;
+    let bytes = content(MIB, 33);
+    for n in 0..1000 {
+        gateway.create(&format!("f{n}"), MIB, MIB).await;
+    }
+    let before = peak_bytes(gateway.pid());
+    let mut sockets = Vec::new();
+    for n in 0..1000 {
+        let mut socket = TcpStream::connect(gateway.address).await.expect("a connection");
+        let head = format!("PUT /chunks/f{n}/0 HTTP/1.1\r\nHost: {}\r\nContent-Length: {MIB}\r\n\r\n", gateway.address);
+        socket.write_all(head.as_bytes()).await.expect("sent");
+        socket.write_all(&bytes).await.expect("sent");
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        sockets.push(socket);
+    }
+    let kept = peak_bytes(gateway.pid()) - before;
+    println!("1000 clients that were fast once: {} MiB", kept / MIB);
+    // 32 MiB for the fast ones, and what the trickling ones have.
+    assert!(kept <= (32 + 96) * MIB, "{} MiB", kept / MIB);
+}
