@@ -12,17 +12,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
 use chunkgate::domain::{Chunk, Crc64, FileId, Owner, Timestamp, UploadId};
-use chunkgate::engine::create::{CreateUpload, Cut};
-use chunkgate::engine::finish::Finished;
-use chunkgate::engine::put_chunk::PutChunk;
-use chunkgate::engine::{Engine, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{DatabaseConfig, Ledger, RecordChunk};
-use chunkgate::store::memory::MemoryStore;
 use clap::Parser;
-use futures_util::StreamExt as _;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 /// Chunks of one upload.
@@ -30,8 +23,6 @@ const CHUNKS: u64 = 1000;
 /// How often each question is asked, and how often the sweeper comes by.
 const ASKED: u32 = 2000;
 const SWEPT: u32 = 100;
-/// The most parts that one upload can have.
-const PARTS: u32 = 10_000;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -94,8 +85,6 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         let growth = times.last().zip(times.first()).map_or(f64::NAN, |(last, first)| last.p50 / first.p50);
         println!(" {growth:.2} |");
     }
-    let took = completion(&url).await?;
-    println!("\nCompletion of {PARTS} parts, before a store in memory: {:.1} ms", took.as_secs_f64() * 1e3);
     Ok(())
 }
 
@@ -230,62 +219,4 @@ async fn questions(ledger: &Ledger, clock: &dyn Clock, uploads: u64) -> Result<V
     });
     answers.push(("a sweep, from anywhere", sweep.await?));
     Ok(answers)
-}
-
-/// How long the merge of as many parts as there can be takes us: the store
-/// is in memory and its parts have one byte.
-async fn completion(url: &str) -> Result<Duration, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let upload = UploadConfig { auto_complete: false, ..UploadConfig::default() };
-    let ledger = Ledger::open(&DatabaseConfig::default(), url, clock.clone(), upload.lease).await?;
-    let settings = Settings {
-        upload,
-        sweep: SweepConfig::default(),
-        file_bytes_max: 1 << 40,
-        open_uploads_max: 100,
-        chunks_in_flight_max: 64,
-        owners_share: false,
-        queue_wait: Duration::from_secs(30),
-        endpoints: Vec::new(),
-    };
-    let engine = Engine::new(ledger, Arc::new(MemoryStore::new()), clock.clone(), settings);
-    let mut times = Vec::new();
-    for nth in 0..3 {
-        let file_id = FileId::parse(&format!("whole{nth}"))?;
-        let wanted = CreateUpload {
-            file_id: Some(file_id.clone()),
-            file_name: "a".to_owned(),
-            content_type: None,
-            metadata: std::collections::BTreeMap::new(),
-            checksum: None,
-            auto_complete: None,
-            restart: false,
-            cut: Cut::Declared { total_bytes: u64::from(PARTS), chunk_bytes: Some(1), count: None },
-        };
-        let created = engine.create(&Owner::local(), wanted).await.map_err(|error| format!("{error:?}"))?;
-        let puts = futures_util::stream::iter(0..PARTS).map(|index| {
-            engine.put_chunk(PutChunk {
-                owner: Owner::local(),
-                file_id: file_id.clone(),
-                index: i128::from(index),
-                bytes: Some(1),
-                checksums: Vec::new(),
-                body: Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(b"a"))])),
-            })
-        });
-        let mut puts = puts.buffer_unordered(64);
-        while let Some(put) = puts.next().await {
-            put.map_err(|error| format!("{error:?}"))?;
-        }
-        let began = clock.monotonic();
-        match engine.finish(created.upload.id).await {
-            Finished::Completed(_) => times.push(clock.monotonic() - began),
-            other @ (Finished::Missing(_) | Finished::Failed(_) | Finished::Later) => {
-                return Err(format!("{other:?}").into());
-            }
-        }
-    }
-    engine.drain().await;
-    times.sort_unstable();
-    Ok(times[times.len() / 2])
 }

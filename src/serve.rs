@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt as _;
-use http::Request;
+use http::{HeaderMap, HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -95,7 +95,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
         let gate = Gate::default();
         let bodies = gate.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let request = request.map(|body| bodies.body(body));
+            let mut request = request.map(|body| bodies.body(body));
+            detach(request.headers_mut());
             // It goes on while the connection stands still, and ends with it.
             AbortOnDropHandle::new(tokio::spawn(router.clone().oneshot(request))).map(|ended| match ended {
                 Ok(Ok(answer)) => Ok(answer),
@@ -121,6 +122,16 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
     let drained = tokio::time::timeout(limits.drain_deadline, graceful.shutdown()).await.is_ok();
     cut.cancel();
     drained
+}
+
+/// The connection's read buffer is not to be held by a header: as long as one
+/// lives, so would all that was read ahead with it.
+fn detach(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
+    }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {

@@ -6,6 +6,9 @@
 //! cargo bench --bench side_by_side -- --namespace reno  in a network of its own (root)
 //! cargo bench --bench side_by_side -- --scene folder    into a folder
 //! cargo bench --bench side_by_side -- --scene small     10 000 small files
+//! cargo bench --bench side_by_side -- --scene fairness  beside 1 000 slow clients
+//! cargo bench --bench side_by_side -- --scene faults    before a store that is late, and fails
+//! cargo bench --bench side_by_side -- --scene slow-store
 //! ```
 //!
 //! Subjects take turns, A B C C B A: what drifts drifts for all. A rate is the
@@ -138,13 +141,8 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     // Servers are started in folders of their own.
     let peers = arguments.peers.canonicalize().unwrap_or_else(|_| arguments.peers.clone());
     let scene = arguments.scene;
-    let stage = Stage {
-        folder: folder.path().to_owned(),
-        peers,
-        store_port,
-        postgres: arguments.postgres.clone(),
-        small: scene == Scene::Small,
-    };
+    let stage =
+        Stage { folder: folder.path().to_owned(), peers, store_port, postgres: arguments.postgres.clone(), scene };
     let wanted = if arguments.only.is_empty() { scene.subjects() } else { &arguments.only[..] };
     let parallel = if arguments.parallel.is_empty() { scene.parallel() } else { &arguments.parallel[..] };
     let (mut running, mut absent) = (Vec::new(), Vec::new());
@@ -156,11 +154,12 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     println!("{}", machine::describe(folder.path()));
     let Arguments { bytes, chunk_size, chunks, rounds, .. } = arguments;
-    match scene {
-        Scene::Store | Scene::Folder => println!(
+    if scene.is_large() {
+        println!(
             "{bytes} bytes in chunks of {chunk_size}, c uploads at once, {chunks} chunks of each at once, {rounds} rounds\n"
-        ),
-        Scene::Small => println!("10 000 files of 16 KiB, c at once, {rounds} rounds\n"),
+        );
+    } else {
+        println!("10 000 files of 16 KiB, c at once, {rounds} rounds\n");
     }
     let mut samples = Vec::new();
     for &parallel in parallel {

@@ -1,13 +1,14 @@
 //! A store that keeps nothing: multipart uploads as OSS and S3 have them, with
 //! a real CRC-64 over every byte, and small objects in memory for those that
 //! read back what they wrote. What it does cost is what a store's front end
-//! would: the bytes are read, and summed.
+//! would: the bytes are read, and summed. Its buckets differ in their manners.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::domain::Crc64;
@@ -25,10 +26,44 @@ use crate::aws_chunked::Decoder;
 /// Objects of up to this size are kept, for they may be somebody's notes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
+/// How a bucket behaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manners {
+    /// Before each answer.
+    delay: Duration,
+    /// One answer in so many is an error, before the body is read or after it;
+    /// 0 for none.
+    errors_every: u64,
+    /// So many bytes a second of each body are read; 0 for all that come.
+    bytes_per_second: u64,
+}
+
+impl Manners {
+    fn of(key: &str) -> Self {
+        const DELAY: Duration = Duration::from_millis(50);
+        match key.split_once('/').map_or(key, |(bucket, _)| bucket) {
+            LATE => Self { delay: DELAY, ..Self::default() },
+            FAULTY => Self { delay: DELAY, errors_every: 100, ..Self::default() },
+            SLOW => Self { bytes_per_second: 8 << 20, ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// The bucket that is as quick as can be.
+pub(crate) const QUICK: &str = "bkt";
+/// Answers after 50 ms.
+pub(crate) const LATE: &str = "late";
+/// The same, and one answer in 100 is an error.
+pub(crate) const FAULTY: &str = "faulty";
+/// Reads 8 MiB of a body in a second.
+pub(crate) const SLOW: &str = "slow";
+
 #[derive(Default)]
 struct Store {
     state: Mutex<State>,
     numbered: AtomicU64,
+    asked: AtomicU64,
 }
 
 #[derive(Default)]
@@ -80,7 +115,17 @@ impl Store {
         };
         let upload = asked("uploadId").map(|(_, id)| id.to_owned());
         let number = asked("partNumber").and_then(|(_, number)| number.parse::<u32>().ok());
-        let Ok(body) = read(request).await else { return status(StatusCode::BAD_REQUEST) };
+        let manners = Manners::of(&key);
+        tokio::time::sleep(manners.delay).await;
+        let nth = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_error = manners.errors_every > 0 && nth.is_multiple_of(manners.errors_every);
+        if is_error && nth.is_multiple_of(2 * manners.errors_every) {
+            return internal_error();
+        }
+        let Ok(body) = read(request, manners).await else { return status(StatusCode::BAD_REQUEST) };
+        if is_error {
+            return internal_error();
+        }
         match (&method, upload, number) {
             (&Method::POST, None, _) if asked("uploads").is_some() => self.initiate(&key),
             (&Method::PUT, Some(id), Some(number)) => self.put_part(&id, number, body),
@@ -199,12 +244,15 @@ impl Store {
 }
 
 /// Reads a body to its end and keeps what is small of it.
-async fn read(request: Request<Incoming>) -> Result<Stored, hyper::Error> {
+async fn read(request: Request<Incoming>, manners: Manners) -> Result<Stored, hyper::Error> {
     let mut decoder = Decoder::of(request.headers());
     let mut body = request.into_body();
     let (mut crc64, mut bytes, mut kept) = (Crc64Stream::new(), 0, Some(Vec::new()));
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
+        if let Some(nanos) = (data.len() as u64 * 1_000_000_000).checked_div(manners.bytes_per_second) {
+            tokio::time::sleep(Duration::from_nanos(nanos)).await;
+        }
         decoder.decode(&data, |piece| {
             crc64.update(piece);
             bytes += piece.len() as u64;
@@ -239,6 +287,12 @@ fn xml(text: String) -> Response<Full<Bytes>> {
 fn status(status: StatusCode) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = status;
+    answer
+}
+
+fn internal_error() -> Response<Full<Bytes>> {
+    let mut answer = xml("<Error><Code>InternalError</Code><Message>as it was asked to</Message></Error>".to_owned());
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     answer
 }
 

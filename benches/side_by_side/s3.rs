@@ -10,11 +10,12 @@ use reqwest::{Client, Response};
 pub(crate) struct S3Protocol {
     pub(crate) client: Client,
     pub(crate) url: String,
+    pub(crate) bucket: &'static str,
 }
 
 impl S3Protocol {
     fn url(&self, file: &Content) -> String {
-        format!("{}/bkt/{}", self.url, file.id)
+        format!("{}/{}/{}", self.url, self.bucket, file.id)
     }
 }
 

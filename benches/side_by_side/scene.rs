@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use chunkgate::bench::{Load, Report};
 
+use crate::null_store;
 use crate::subjects::Subject;
 
 /// Small files: so many, so large.
 const SMALL_FILES: u32 = 10_000;
 const SMALL_BYTES: u64 = 16 << 10;
+/// Clients that send 1 KiB a second.
+const SLOW_CLIENTS: u32 = 1000;
 
 /// One table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,6 +22,12 @@ pub(crate) enum Scene {
     Folder,
     /// 10 000 files of 16 KiB, into a folder
     Small,
+    /// A client alone, and beside 1 000 slow ones
+    Fairness,
+    /// Before a store that answers after 50 ms, and 1 % of the time with an error
+    Faults,
+    /// Before a store that reads 8 MiB of each body in a second
+    SlowStore,
 }
 
 /// Sizes of a run of large files, as the command line has them.
@@ -49,6 +58,9 @@ impl Scene {
             Self::Small => {
                 &[Subject::RustusSynced, Subject::RustusFiles, Subject::ChunkgateFiles, Subject::ChunkgatePostgres]
             }
+            Self::Fairness => &[Subject::Chunkgate, Subject::ChunkgateBesideSlow],
+            Self::Faults => &[Subject::Chunkgate, Subject::ChunkgateFaulty],
+            Self::SlowStore => &[Subject::Store, Subject::Nginx, Subject::Chunkgate, Subject::ChunkgateForm],
         }
     }
 
@@ -58,6 +70,9 @@ impl Scene {
             Self::Store => (Subject::Nginx, "nginx"),
             Self::Folder => (Subject::Dd, "dd"),
             Self::Small => (Subject::RustusSynced, "rustus with fsync"),
+            Self::Fairness => (Subject::Chunkgate, "alone"),
+            Self::Faults => (Subject::Chunkgate, "without errors"),
+            Self::SlowStore => (Subject::Store, "straight"),
         }
     }
 
@@ -67,14 +82,33 @@ impl Scene {
             Self::Store => &[1, 4, 16, 64],
             Self::Folder => &[1, 4, 16],
             Self::Small => &[32],
+            Self::Fairness => &[1, 4],
+            Self::Faults => &[16],
+            Self::SlowStore => &[64],
         }
+    }
+
+    /// The store's bucket, and with it its manners.
+    pub(crate) const fn bucket(self, subject: Subject) -> &'static str {
+        match (self, subject) {
+            (Self::Faults, Subject::ChunkgateFaulty) => null_store::FAULTY,
+            (Self::Faults, _) => null_store::LATE,
+            (Self::SlowStore, _) => null_store::SLOW,
+            (Self::Store | Self::Folder | Self::Small | Self::Fairness, _) => null_store::QUICK,
+        }
+    }
+
+    /// Whether it is about large files.
+    pub(crate) const fn is_large(self) -> bool {
+        !matches!(self, Self::Small)
     }
 
     /// What a run consists of.
     pub(crate) fn load(self, parallel: u32, subject: Subject, large: Large) -> Load {
-        let (files, file_bytes, chunk_bytes) = match self {
-            Self::Store | Self::Folder => (parallel, large.bytes / u64::from(parallel), large.chunk_bytes),
-            Self::Small => (SMALL_FILES, SMALL_BYTES, SMALL_BYTES),
+        let (files, file_bytes, chunk_bytes) = if self.is_large() {
+            (parallel, large.bytes / u64::from(parallel), large.chunk_bytes)
+        } else {
+            (SMALL_FILES, SMALL_BYTES, SMALL_BYTES)
         };
         Load {
             uploads: parallel,
@@ -83,35 +117,27 @@ impl Scene {
             file_bytes,
             chunk_bytes,
             think_time: Duration::ZERO,
-            slow: 0,
+            slow: if subject == Subject::ChunkgateBesideSlow { SLOW_CLIENTS } else { 0 },
             verify: 2,
         }
     }
 
     /// The unit of a rate, and of what a run costs in processor time.
     pub(crate) const fn units(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Store | Self::Folder => ("MB/s", "CPU s/GiB"),
-            Self::Small => ("files/s", "CPU ms/file"),
-        }
+        if self.is_large() { ("MB/s", "CPU s/GiB") } else { ("files/s", "CPU ms/file") }
     }
 
     /// A run's rate; none when not all went well.
     pub(crate) fn rate(self, report: &Report) -> Option<f64> {
         let megabytes = report.megabytes_per_second?;
         #[expect(clippy::cast_precision_loss, reason = "a size")]
-        Some(match self {
-            Self::Store | Self::Folder => megabytes,
-            Self::Small => megabytes * 1e6 / SMALL_BYTES as f64,
-        })
+        Some(if self.is_large() { megabytes } else { megabytes * 1e6 / SMALL_BYTES as f64 })
     }
 
     /// What so many seconds of processor time mean for a run of so many bytes.
     #[expect(clippy::cast_precision_loss, reason = "a size")]
     pub(crate) fn cost(self, cpu_seconds: f64, bytes: u64) -> f64 {
-        match self {
-            Self::Store | Self::Folder => cpu_seconds * f64::from(1 << 30) / bytes as f64,
-            Self::Small => cpu_seconds * 1e3 * SMALL_BYTES as f64 / bytes as f64,
-        }
+        let per = if self.is_large() { f64::from(1 << 30) } else { 1e3 * SMALL_BYTES as f64 };
+        cpu_seconds * per / bytes as f64
     }
 }

@@ -30,6 +30,10 @@ pub(crate) enum Subject {
     Chunkgate,
     /// chunkgate, forms
     ChunkgateForm,
+    /// chunkgate, raw bodies, beside 1 000 clients that send 1 KiB a second
+    ChunkgateBesideSlow,
+    /// chunkgate, raw bodies, before a store one in 100 of whose answers is an error
+    ChunkgateFaulty,
     /// tusd as it comes
     Tusd,
     /// tusd without content hashes, its parts in memory
@@ -58,6 +62,8 @@ impl Subject {
             Self::PassThrough => "axum pass-through",
             Self::Chunkgate => "**chunkgate**, raw PUT",
             Self::ChunkgateForm => "**chunkgate**, form POST",
+            Self::ChunkgateBesideSlow => "**chunkgate**, beside 1 000 slow clients",
+            Self::ChunkgateFaulty => "**chunkgate**, 1 % of the store's answers errors",
             Self::Tusd => "tusd S3",
             Self::TusdTuned => "tusd S3 tuned",
             Self::Rustus => "rustus S3",
@@ -117,8 +123,7 @@ pub(crate) struct Stage {
     pub(crate) store_port: u16,
     /// An empty database, if there is one.
     pub(crate) postgres: Option<String>,
-    /// Whether files come whole rather than in chunks.
-    pub(crate) small: bool,
+    pub(crate) scene: Scene,
 }
 
 /// A port that is free now.
@@ -139,16 +144,17 @@ impl Stage {
         let data = folder.join("data");
         std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
         let url = format!("http://127.0.0.1:{port}");
+        let bucket = self.scene.bucket(subject);
         let gateway = |mode| GatewayProtocol::new(client.clone(), &url, mode, Some(Secret::new(KEY)));
         let protocol: Arc<dyn Protocol> = match subject {
-            Subject::Store => Arc::new(S3Protocol { client, url: self.store() }),
-            Subject::Nginx | Subject::PassThrough => Arc::new(S3Protocol { client, url }),
-            Subject::Chunkgate | Subject::ChunkgateForm => {
-                let mode = if subject == Subject::Chunkgate { Mode::Put } else { Mode::Form };
+            Subject::Store => Arc::new(S3Protocol { client, url: self.store(), bucket }),
+            Subject::Nginx | Subject::PassThrough => Arc::new(S3Protocol { client, url, bucket }),
+            Subject::Chunkgate | Subject::ChunkgateForm | Subject::ChunkgateBesideSlow | Subject::ChunkgateFaulty => {
+                let mode = if subject == Subject::ChunkgateForm { Mode::Form } else { Mode::Put };
                 Arc::new(OverNullStore { gateway: gateway(mode), client, url })
             }
             Subject::ChunkgateFiles | Subject::ChunkgatePostgres => {
-                Arc::new(gateway(if self.small { Mode::File } else { Mode::Put }))
+                Arc::new(gateway(if self.scene == Scene::Small { Mode::File } else { Mode::Put }))
             }
             Subject::Dd => Arc::new(Dd { folder: data.clone() }),
             Subject::Tusd
@@ -175,7 +181,9 @@ impl Stage {
                 command.args(["pass-through", &port.to_string(), &self.store()]);
                 Some(command)
             }
-            Subject::Chunkgate | Subject::ChunkgateForm => Some(self.before_store(port, folder)?),
+            Subject::Chunkgate | Subject::ChunkgateForm | Subject::ChunkgateBesideSlow | Subject::ChunkgateFaulty => {
+                Some(self.before_store(port, folder, self.scene.bucket(subject))?)
+            }
             Subject::ChunkgateFiles => Some(Self::on_files(port, folder, None)?),
             Subject::ChunkgatePostgres => {
                 let url = self.postgres.as_deref().ok_or("give --postgres the URL of an empty database")?;
@@ -238,6 +246,8 @@ impl Stage {
             "auth.mode=keys".to_owned(),
             format!("auth.api_keys=bench:{KEY}"),
             "upload.simple_max_bytes=16MiB".to_owned(),
+            // Slow clients leave theirs behind.
+            "limits.max_open_uploads=1000000".to_owned(),
         ];
         for setting in common.iter().chain(settings) {
             command.arg("--set").arg(setting);
@@ -245,11 +255,11 @@ impl Stage {
         Ok(command)
     }
 
-    fn before_store(&self, port: u16, folder: &Path) -> Result<Command, String> {
+    fn before_store(&self, port: u16, folder: &Path, bucket: &str) -> Result<Command, String> {
         let settings = [
             "store.kind=oss".to_owned(),
             format!("store.oss.endpoint={}", self.store()),
-            "store.oss.bucket=bkt".to_owned(),
+            format!("store.oss.bucket={bucket}"),
             "store.oss.region=cn-hangzhou".to_owned(),
             "store.oss.path_style=true".to_owned(),
             "store.oss.access_key_id=id".to_owned(),
@@ -291,9 +301,7 @@ impl Stage {
         command.arg("--info-dir").arg(folder.join("info")).arg("--data-dir").arg(folder.join("data"));
         Ok(command)
     }
-}
 
-impl Stage {
     fn rustus_on_files(&self, port: u16, folder: &Path) -> Result<Command, String> {
         let mut command = Command::new(self.program("rustus", "benches/peers says how")?);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--storage", "file-storage"]);

@@ -39,7 +39,7 @@ pub const KEYS: &[Key] = &[
     secret("database.url", "sqlite://PATH or postgres://USER:PASSWORD@HOST/NAME. Several gateways need Postgres."),
     key(
         "database.max_connections",
-        "The most connections to the database. On Postgres two of them record chunks, and there are three at least.",
+        "The most connections to the database. On Postgres two of them record chunks and small files, and there are three at least.",
     ),
     key("database.min_connections", "Connections kept when idle (Postgres)."),
     key("database.acquire_timeout", "How long a request waits for a connection before it gets 503."),

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tracing::{Instrument as _, Level, debug, info, info_span, warn};
 
 use crate::domain::Refusal;
@@ -22,7 +22,6 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The outermost layer of the public listener.
 pub async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
-    detach(request.headers_mut());
     let id = request_id(&api, &request);
     let span = info_span!("request", id = %id, method = %request.method(), path = %shown(request.uri().path()));
     let began = api.engine.clock().monotonic();
@@ -52,16 +51,6 @@ pub async fn around(State(api): State<Api>, mut request: Request, next: Next) ->
         debug!(status = answer.status().as_u16(), ms = took.as_millis(), "answered");
     }
     answer
-}
-
-/// The connection's read buffer is not to be held by a header: as long as one
-/// lives, so would all that was read ahead with it.
-fn detach(headers: &mut HeaderMap) {
-    for value in headers.values_mut() {
-        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
-            *value = copy;
-        }
-    }
 }
 
 async fn inner(api: &Api, request: Request, next: Next) -> Response {

@@ -189,7 +189,7 @@ async fn insert(conn: &mut Conn, new: &NewUpload) -> Result<bool, LedgerError> {
 /// What every new row says, in the order `id, owner, file_id, file_name,
 /// content_type, metadata, total_chunks, chunk_bytes, last_bytes, file_bytes,
 /// checksum, auto_complete, object_key`.
-pub(super) fn columns(new: &NewUpload) -> Vec<Value> {
+fn columns(new: &NewUpload) -> Vec<Value> {
     vec![
         new.id.0.into(),
         new.owner.as_str().into(),

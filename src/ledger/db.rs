@@ -66,8 +66,7 @@ pub(super) struct Statement {
 /// `{immediate}` begins a transaction that writes;
 /// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
-/// `{chunk_rows}` are the rows that `record::chunk_rows` binds;
-/// `{rows 1 name:type …}` are those of a list of JSON objects, `$1`.
+/// `{rows 1 name:type …}` are the rows `r` of the list `$1`, which `Statement::bind_rows` binds.
 pub(super) const fn sql(text: &'static str) -> Statement {
     Statement { text, values: Vec::new() }
 }
@@ -77,6 +76,11 @@ impl Statement {
     pub(super) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
+    }
+
+    /// The next value: rows, each a JSON object of its columns, ids in hex.
+    pub(super) fn bind_rows(self, rows: impl Iterator<Item = serde_json::Value>) -> Self {
+        self.bind(serde_json::Value::from_iter(rows).to_string())
     }
 
     /// All the values at once.
@@ -101,16 +105,6 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
             ("immediate", Backend::Sqlite) => out.push_str("IMMEDIATE"),
             ("skip_locked", Backend::Sqlite) | ("immediate", Backend::Postgres) => {}
             ("skip_locked", Backend::Postgres) => out.push_str("FOR UPDATE SKIP LOCKED"),
-            // One JSON text for all rows and columns: six arrays would be joined by position.
-            ("chunk_rows", Backend::Sqlite) => out.push_str(
-                "(SELECT unhex(value ->> 0) AS upload_id, value ->> 1 AS chunk_index, value ->> 2 AS bytes, \
-                 value ->> 3 AS crc64, value ->> 4 AS etag, value ->> 5 AS recorded_at FROM json_each($1)) AS r",
-            ),
-            ("chunk_rows", Backend::Postgres) => {
-                out.push_str(
-                    "unnest($1, $2, $3, $4, $5, $6) AS r (upload_id, chunk_index, bytes, crc64, etag, recorded_at)",
-                );
-            }
             (word, backend) => match word.strip_prefix("rows ") {
                 Some(columns) => out.push_str(&rows_of(backend, columns)),
                 None => out.push_str(&any_of(backend, word)),
@@ -227,13 +221,6 @@ impl Drop for Conn {
 }
 
 impl Conn {
-    pub(super) const fn backend(&self) -> Backend {
-        match self.of {
-            Of::Sqlite(_) => Backend::Sqlite,
-            Of::Postgres(_) => Backend::Postgres,
-        }
-    }
-
     /// Begins a transaction that writes.
     pub(super) async fn begin(&mut self) -> Result<(), LedgerError> {
         self.in_transaction = true;

@@ -6,8 +6,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::{File, FileId, ObjectKey, Owner, Timestamp, Upload};
-use crate::ledger::create::{self, NewUpload, is_over, retire, unless_contended};
-use crate::ledger::db::{Conn, Row, Value, sql};
+use crate::ledger::create::{NewUpload, is_over, retire, unless_contended};
+use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::rows::Reader;
@@ -68,8 +68,8 @@ impl Ledger {
             return Ok(FileCreation::Created);
         }
         let attempt = || {
-            let NewFile { new, file, events } = whole.clone();
-            self.write(move |conn| Box::pin(async move { create(conn, &new, &file, &events).await }))
+            let whole = whole.clone();
+            self.write(move |conn| Box::pin(async move { create(conn, whole).await }))
         };
         unless_contended(attempt).await
     }
@@ -104,28 +104,26 @@ pub(super) async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(
                 SELECT r.object_key, r.begun_at FROM {rows 1 object_key:text begun_at:bigint} \
                 WHERE TRUE ORDER BY r.object_key ON CONFLICT DO NOTHING";
     let rows = intents.iter().map(|intent| json!({"object_key": intent.key.as_str(), "begun_at": intent.at.millis()}));
-    conn.execute(sql(text).bind(serde_json::Value::from_iter(rows).to_string())).await.map(drop)
+    conn.execute(sql(text).bind_rows(rows)).await.map(drop)
 }
 
 /// Records many files in as few statements as one takes, in a transaction of
-/// the caller's. None of them when anything about one of them is unusual but
-/// its fileId being taken; says of each whether it is recorded.
+/// the caller's. Says of each whether it is recorded, or its fileId is taken.
+/// `None` when one of them has no intent any more: then none is to stay.
 pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Option<Vec<bool>>, LedgerError> {
-    let rows = serde_json::Value::from_iter(files.iter().map(NewFile::row)).to_string();
     let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
                 chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
                 updated_at, expires_at, completed_at, ended_at, etag, crc64) \
                 SELECT r.id, r.owner, r.file_id, TRUE, r.file_name, r.content_type, r.metadata, r.total_chunks, \
-                r.chunk_bytes, r.last_bytes, r.file_bytes, r.checksum, r.auto_complete, r.object_key, 'completed', r.created_at, \
-                r.created_at, r.expires_at, r.completed_at, r.completed_at, r.etag, r.crc64 \
+                r.chunk_bytes, r.last_bytes, r.file_bytes, r.checksum, r.auto_complete, r.object_key, 'completed', \
+                r.created_at, r.created_at, r.expires_at, r.completed_at, r.completed_at, r.etag, r.crc64 \
                 FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
                 total_chunks:bigint chunk_bytes:bigint last_bytes:bigint file_bytes:bigint checksum:text \
-                auto_complete:boolean object_key:text \
-                created_at:bigint expires_at:bigint completed_at:bigint etag:text crc64:bigint} \
+                auto_complete:boolean object_key:text created_at:bigint expires_at:bigint completed_at:bigint etag:text crc64:bigint} \
                 WHERE TRUE ORDER BY r.owner, r.file_id ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING \
                 RETURNING id";
     let mut inserted = HashSet::new();
-    for row in conn.rows(sql(text).bind(rows.clone())).await? {
+    for row in conn.rows(sql(text).bind_rows(files.iter().map(NewFile::row))).await? {
         inserted.insert(Reader::new(&row, "uploads", &["id"]).get::<Uuid>("id")?);
     }
     let done: Vec<bool> = files.iter().map(|file| inserted.contains(&file.new.id.0)).collect();
@@ -138,21 +136,14 @@ pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Op
     if conn.execute(sql(text).bind(keys)).await? < inserted.len() as u64 {
         return Ok(None);
     }
-    let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
-                crc64, completed_at, declared, verified) \
-                SELECT r.id, r.owner, r.file_id, r.file_name, r.content_type, r.metadata, r.object_key, r.etag, \
-                r.bytes, r.crc64, r.completed_at, r.declared, r.verified \
-                FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
-                object_key:text etag:text bytes:bigint crc64:bigint completed_at:bigint declared:text \
-                verified:boolean} WHERE r.id {any_id 2}";
-    conn.execute(sql(text).bind(rows).bind(inserted.into_iter().collect::<Vec<_>>())).await?;
+    written::insert_files(conn, recorded().map(|file| &file.file)).await?;
     let events: Vec<NewEvent> = recorded().flat_map(|file| file.events.iter().cloned()).collect();
     outbox::announce(conn, &events).await?;
     Ok(Some(done))
 }
 
 impl NewFile {
-    /// As the two statements read it.
+    /// Its upload, completed.
     fn row(&self) -> serde_json::Value {
         let Self { new, file, .. } = self;
         json!({
@@ -173,56 +164,28 @@ impl NewFile {
             "expires_at": new.expires_at.millis(),
             "completed_at": file.object.completed_at.millis(),
             "etag": file.object.etag,
-            "bytes": size(file.object.bytes),
-            "declared": file.declared.map(|(checksum, _)| checksum.tagged()),
             "crc64": file.object.crc64.0.cast_signed(),
-            "verified": file.declared.is_some_and(|(_, verified)| verified),
         })
     }
 }
 
-/// One attempt; `None` when another writer came in between. Tries the insert
-/// first: a file that came in one request mostly has a fileId of its own.
-async fn create(
-    conn: &mut Conn,
-    new: &NewUpload,
-    file: &File,
-    events: &[NewEvent],
-) -> Result<End<Option<FileCreation>>, LedgerError> {
-    if !insert_completed(conn, new, file).await? {
-        return match uploads::find(conn, &new.owner, &new.file_id).await? {
-            Some(current) if !is_over(current.state.status()) => Ok(End::Rollback(Some(FileCreation::Known(current)))),
-            // Replaced first, then tried again: two short transactions for what is rare.
-            Some(current) if retire(conn, current.id).await? => Ok(End::Commit(None)),
-            Some(_) | None => Ok(End::Rollback(None)),
-        };
+/// One attempt for one that could not be recorded among many; `None` when
+/// another writer came in between.
+async fn create(conn: &mut Conn, file: NewFile) -> Result<End<Option<FileCreation>>, LedgerError> {
+    match create_many(conn, std::slice::from_ref(&file)).await? {
+        None => return Ok(End::Rollback(Some(FileCreation::Condemned))),
+        Some(done) if done == [true] => return Ok(End::Commit(Some(FileCreation::Created))),
+        Some(_) => {}
     }
-    let text = "DELETE FROM objects_underway WHERE object_key = $1 AND NOT condemned";
-    if !conn.swapped(sql(text).bind(file.key.as_str())).await? {
-        return Ok(End::Rollback(Some(FileCreation::Condemned)));
+    match uploads::find(conn, &file.new.owner, &file.new.file_id).await? {
+        Some(current) if !is_over(current.state.status()) => Ok(End::Rollback(Some(FileCreation::Known(current)))),
+        // Replaced first, then tried again: two short transactions for what is rare.
+        Some(current) if retire(conn, current.id).await? => Ok(End::Commit(None)),
+        Some(_) | None => Ok(End::Rollback(None)),
     }
-    written::insert_file(conn, file).await?;
-    outbox::announce(conn, events).await?;
-    Ok(End::Commit(Some(FileCreation::Created)))
 }
 
 fn object_keys(rows: &[Row]) -> Result<Vec<ObjectKey>, LedgerError> {
     let read = |row| Reader::new(row, "objects_underway", &["object_key"]);
     rows.iter().map(|row| read(row).parse::<String, _>("object_key", |text| ObjectKey::parse(&text))).collect()
-}
-
-async fn insert_completed(conn: &mut Conn, new: &NewUpload, file: &File) -> Result<bool, LedgerError> {
-    let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
-                chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
-                updated_at, expires_at, completed_at, ended_at, etag, crc64) \
-                VALUES ($1, $2, $3, TRUE, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'completed', $14, $14, $15, \
-                $16, $16, $17, $18) ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING";
-    let rest = vec![
-        Value::from(new.at.millis()),
-        Value::from(new.expires_at.millis()),
-        Value::from(file.object.completed_at.millis()),
-        Value::from(file.object.etag.as_str()),
-        Value::from(file.object.crc64.0.cast_signed()),
-    ];
-    conn.swapped(sql(text).bind_all(create::columns(new)).bind_all(rest)).await
 }

@@ -48,7 +48,7 @@ use crate::domain::{Timestamp, UploadId};
 use connections::Connections;
 use db::{Backend, Conn, Statement, sql};
 use lock::DatabaseLock;
-use writer::{Nature, Writer};
+use writer::Writer;
 
 pub use config::DatabaseConfig;
 pub use create::{Creation, NewUpload};
@@ -98,6 +98,15 @@ enum Pools {
         /// recorded, and must not wait behind those who only ask.
         writer: PgPool,
     },
+}
+
+/// What is said of a transaction that cannot be seen from outside.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nature {
+    /// It is one statement, which a database does whole or not at all.
+    is_one_statement: bool,
+    /// The upload whose chunks it may remove.
+    forgets_of: Option<UploadId>,
 }
 
 /// How a transaction ends.
@@ -164,15 +173,7 @@ impl Ledger {
         self.transact(Nature::default(), job).await
     }
 
-    /// The same for a transaction that may remove chunks of this upload.
-    async fn write_forgetting<T, F>(&self, upload: UploadId, job: F) -> Result<T, LedgerError>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
-    {
-        self.transact(Nature { forgets_of: Some(upload), ..Nature::default() }, job).await
-    }
-
+    /// The same for one of this nature.
     async fn transact<T, F>(&self, nature: Nature, job: F) -> Result<T, LedgerError>
     where
         T: Send + 'static,

@@ -43,8 +43,8 @@ enum Target {
     Postgres(Box<PgConnectOptions>),
 }
 
-/// Connections that record chunks: one with a batch, the other with the counts
-/// of the batch before it.
+/// The writer's connections: one with a batch of chunks, the other with the
+/// counts of the batch before it, or with small files.
 const CHUNK_CONNECTIONS: u32 = 2;
 
 /// What a statement may cost. A gateway that is frozen, or cut off, in the

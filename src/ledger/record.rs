@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::plan::Lesson;
 use crate::domain::{Chunk, Learning, Progress, Status, Timestamp, UploadId};
-use crate::ledger::db::{Backend, Conn, Value, sql};
+use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns};
 use crate::ledger::{Ledger, size};
@@ -117,49 +118,28 @@ async fn insert(
     // join: Postgres would read all open uploads for it.
     let text = "INSERT INTO chunks (upload_id, chunk_index, bytes, crc64, etag, recorded_at) \
                 SELECT r.upload_id, r.chunk_index, r.bytes, r.crc64, r.etag, r.recorded_at \
-                FROM {chunk_rows} \
+                FROM {rows 1 upload_id:uuid chunk_index:bigint bytes:bigint crc64:bigint etag:text recorded_at:bigint} \
                 WHERE (SELECT u.state FROM uploads u WHERE u.id = r.upload_id) = 'uploading' \
                 ORDER BY r.upload_id, r.chunk_index \
                 ON CONFLICT (upload_id, chunk_index) DO NOTHING RETURNING upload_id, chunk_index";
-    let values = chunk_rows(conn.backend(), by_key.values().copied());
+    let rows = by_key.values().map(|record| row(record));
     let mut inserted = BTreeSet::new();
-    for row in conn.rows(sql(text).bind_all(values)).await? {
+    for row in conn.rows(sql(text).bind_rows(rows)).await? {
         let read = Reader::new(&row, "chunks", &["upload_id", "chunk_index"]);
         inserted.insert((read.get("upload_id")?, read.count("chunk_index")?));
     }
     Ok(inserted)
 }
 
-/// The values of `{chunk_rows}`.
-fn chunk_rows<'a>(backend: Backend, records: impl Iterator<Item = &'a RecordChunk>) -> Vec<Value> {
-    match backend {
-        Backend::Sqlite => {
-            let rows = records.map(|r| {
-                serde_json::json!([
-                    r.upload.0.simple().to_string(),
-                    r.chunk.index,
-                    size(r.chunk.bytes),
-                    r.chunk.crc64.0.cast_signed(),
-                    r.chunk.etag,
-                    r.at.millis(),
-                ])
-            });
-            vec![serde_json::Value::from_iter(rows).to_string().into()]
-        }
-        Backend::Postgres => {
-            let (mut ids, mut etags) = (Vec::new(), Vec::new());
-            let (mut indexes, mut sizes, mut crcs, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            for r in records {
-                ids.push(r.upload.0);
-                indexes.push(i64::from(r.chunk.index));
-                sizes.push(size(r.chunk.bytes));
-                crcs.push(r.chunk.crc64.0.cast_signed());
-                etags.push(r.chunk.etag.clone());
-                times.push(r.at.millis());
-            }
-            vec![ids.into(), indexes.into(), sizes.into(), crcs.into(), etags.into(), times.into()]
-        }
-    }
+fn row(record: &RecordChunk) -> serde_json::Value {
+    json!({
+        "upload_id": record.upload.0.simple().to_string(),
+        "chunk_index": record.chunk.index,
+        "bytes": size(record.chunk.bytes),
+        "crc64": record.chunk.crc64.0.cast_signed(),
+        "etag": record.chunk.etag,
+        "recorded_at": record.at.millis(),
+    })
 }
 
 /// What stands for a record that was not inserted.

@@ -6,7 +6,7 @@ use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::rows::Reader;
-use crate::ledger::{End, Ledger, size, written};
+use crate::ledger::{End, Ledger, Nature, size, written};
 
 /// From where an upload fails.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +68,8 @@ impl Ledger {
         let (forget, now) = (forget.iter().copied().map(i64::from).collect::<Vec<_>>(), self.now());
         let text = "UPDATE uploads SET state = 'uploading', lease_token = NULL, updated_at = $3 \
                     WHERE id = $1 AND state = 'completing' AND lease_token = $2";
-        self.write_forgetting(id, move |conn| {
+        let nature = Nature { forgets_of: Some(id), ..Nature::default() };
+        self.transact(nature, move |conn| {
             Box::pin(async move {
                 if !conn.swapped(sql(text).bind(id.0).bind(lease.token.0).bind(now.millis())).await? {
                     return Ok(End::Rollback(false));
@@ -98,7 +99,7 @@ impl Ledger {
                 let Some(owner) = complete(conn, id, lease, &file, now).await? else {
                     return Ok(End::Rollback(false));
                 };
-                written::insert_file(conn, &file).await?;
+                written::insert_files(conn, std::iter::once(&file)).await?;
                 outbox::announce(conn, &events).await?;
                 release(conn, &owner).await?;
                 Ok(End::Commit(true))

@@ -3,8 +3,8 @@
 //!
 //! On SQLite everything that writes goes through it, in one transaction per
 //! batch. On Postgres only chunks and small files do, each kind beside the
-//! others; other writes are transactions on connections of their own. Whoever asked may go
-//! away meanwhile: what was asked for is done all the same.
+//! others; other writes are transactions on connections of their own. Whoever
+//! asked may go away meanwhile: what was asked for is done all the same.
 
 mod group;
 mod postgres;
@@ -19,12 +19,11 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::domain::UploadId;
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::{Intent, NewFile};
 use crate::ledger::record::{RecordChunk, Recorded};
-use crate::ledger::{End, Pools};
+use crate::ledger::{End, Nature, Pools};
 use group::{Group, group};
 use tallies::Tallies;
 
@@ -58,10 +57,7 @@ enum Write {
 /// A write of any kind, as the writer sees it: it runs, and later its outcome
 /// is settled by that of the commit.
 trait Transaction: Send {
-    /// Whether it is one statement, which a database does whole or not at all.
-    fn is_one_statement(&self) -> bool;
-    /// An upload whose chunks it may remove.
-    fn forgets_of(&self) -> Option<UploadId>;
+    fn nature(&self) -> Nature;
     fn run<'c>(&'c mut self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Keep, LedgerError>>;
     fn settle(self: Box<Self>, committed: Answer);
 }
@@ -71,15 +67,6 @@ trait Transaction: Send {
 enum Keep {
     Yes,
     No,
-}
-
-/// What is said of a transaction that cannot be seen from outside.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Nature {
-    /// It is one statement, which a database does whole or not at all.
-    pub(super) is_one_statement: bool,
-    /// The upload whose chunks it may remove.
-    pub(super) forgets_of: Option<UploadId>,
 }
 
 struct Job<F, T> {
@@ -94,12 +81,8 @@ where
     T: Send,
     F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send,
 {
-    fn is_one_statement(&self) -> bool {
-        self.nature.is_one_statement
-    }
-
-    fn forgets_of(&self) -> Option<UploadId> {
-        self.nature.forgets_of
+    fn nature(&self) -> Nature {
+        self.nature
     }
 
     fn run<'c>(&'c mut self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Keep, LedgerError>> {
@@ -195,7 +178,7 @@ impl Writer {
 
 /// A transaction with nothing beside it, from its beginning to its end.
 async fn alone(conn: &mut Conn, job: &mut dyn Transaction) -> Answer {
-    if job.is_one_statement() {
+    if job.nature().is_one_statement {
         return job.run(conn).await.map(|_| ());
     }
     conn.begin().await?;
@@ -270,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::clock::TestClock;
-    use crate::domain::{Chunk, Crc64, Timestamp};
+    use crate::domain::{Chunk, Crc64, Timestamp, UploadId};
     use crate::ledger::db::sql;
     use crate::ledger::{DatabaseConfig, Ledger};
 
@@ -344,7 +327,10 @@ mod tests {
         let ledger = ledger(&folder).await;
         let panics = ledger.write(|conn| {
             Box::pin(async move {
-                assert!(!conn.swapped(sql("UPDATE uploads SET begins = 7")).await?, "it panics here");
+                assert!(
+                    !conn.swapped(sql("UPDATE uploads SET begins = 7 WHERE id = $1").bind(UPLOAD)).await?,
+                    "it panics here"
+                );
                 Ok(End::Commit(()))
             })
         });

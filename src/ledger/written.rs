@@ -2,35 +2,43 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
+
 use crate::domain::File;
-use crate::ledger::db::{Conn, Value, sql};
+use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::size;
 
-/// The row of a file that is there now.
-pub(super) async fn insert_file(conn: &mut Conn, file: &File) -> Result<(), LedgerError> {
+/// The rows of files that are there now.
+pub(super) async fn insert_files(conn: &mut Conn, files: impl Iterator<Item = &File>) -> Result<(), LedgerError> {
     let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
                 crc64, completed_at, declared, verified) \
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-    let row = vec![
-        Value::from(file.id.0),
-        Value::from(file.owner.as_str()),
-        Value::from(file.file_id.as_str()),
-        Value::from(file.file_name.as_str()),
-        Value::from(file.content_type.clone()),
-        Value::from(metadata_json(&file.metadata)),
-        Value::from(file.key.as_str()),
-        Value::from(file.object.etag.as_str()),
-        Value::from(size(file.object.bytes)),
-        Value::from(file.object.crc64.0.cast_signed()),
-        Value::from(file.object.completed_at.millis()),
-        Value::from(file.declared.map(|(checksum, _)| checksum.tagged())),
-        Value::from(file.declared.is_some_and(|(_, verified)| verified)),
-    ];
-    conn.execute(sql(text).bind_all(row)).await.map(|_| ())
+                SELECT r.id, r.owner, r.file_id, r.file_name, r.content_type, r.metadata, r.object_key, r.etag, \
+                r.bytes, r.crc64, r.completed_at, r.declared, r.verified \
+                FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
+                object_key:text etag:text bytes:bigint crc64:bigint completed_at:bigint declared:text \
+                verified:boolean}";
+    let row = |file: &File| {
+        json!({
+            "id": file.id.0.simple().to_string(),
+            "owner": file.owner.as_str(),
+            "file_id": file.file_id.as_str(),
+            "file_name": file.file_name,
+            "content_type": file.content_type,
+            "metadata": metadata_json(&file.metadata),
+            "object_key": file.key.as_str(),
+            "etag": file.object.etag,
+            "bytes": size(file.object.bytes),
+            "crc64": file.object.crc64.0.cast_signed(),
+            "completed_at": file.object.completed_at.millis(),
+            "declared": file.declared.map(|(checksum, _)| checksum.tagged()),
+            "verified": file.declared.is_some_and(|(_, verified)| verified),
+        })
+    };
+    conn.execute(sql(text).bind_rows(files.map(row))).await.map(drop)
 }
 
 /// A client's pairs as their column holds them.
 pub(super) fn metadata_json(metadata: &BTreeMap<String, String>) -> String {
-    serde_json::json!(metadata).to_string()
+    json!(metadata).to_string()
 }

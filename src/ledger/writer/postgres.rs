@@ -87,29 +87,26 @@ async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -
     Ok(entries)
 }
 
-async fn intend(writer: &PgPool, intents: &[Intent], replies: Vec<Reply<()>>) -> Result<(), LedgerError> {
-    let mut conn = match writer.acquire().await {
-        Ok(conn) => Conn::from(conn),
+/// A connection for those who wait for these replies; without one, they hear so.
+async fn connected<T: Clone>(writer: &PgPool, replies: Vec<Reply<T>>) -> Result<(Conn, Vec<Reply<T>>), LedgerError> {
+    match writer.acquire().await.map_err(LedgerError::from) {
+        Ok(conn) => Ok((Conn::from(conn), replies)),
         Err(e) => {
-            let e = LedgerError::from(e);
             settle_all(replies, Err(e.clone()));
-            return Err(e);
+            Err(e)
         }
-    };
+    }
+}
+
+async fn intend(writer: &PgPool, intents: &[Intent], replies: Vec<Reply<()>>) -> Result<(), LedgerError> {
+    let (mut conn, replies) = connected(writer, replies).await?;
     settle_all(replies, files::intend_many(&mut conn, intents).await);
     Ok(())
 }
 
 /// All files in one transaction, or none of them: then each is looked at alone.
 async fn create(writer: &PgPool, new: &[NewFile], replies: Vec<Reply<bool>>) -> Result<(), LedgerError> {
-    let mut conn = match writer.acquire().await {
-        Ok(conn) => Conn::from(conn),
-        Err(e) => {
-            let e = LedgerError::from(e);
-            settle_all(replies, Err(e.clone()));
-            return Err(e);
-        }
-    };
+    let (mut conn, replies) = connected(writer, replies).await?;
     match create_in_transaction(&mut conn, new).await {
         Ok(Some(done)) => settle_files(replies, done, &Ok(())),
         Ok(None) => settle_all(replies, Ok(false)),

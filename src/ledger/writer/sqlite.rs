@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+use uuid::Uuid;
+
+use crate::domain::Progress;
 use crate::ledger::connections::Connections;
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
@@ -31,15 +34,18 @@ impl Ran {
                     Ok(()) => entries,
                     Err(e) => vec![Err(e); replies.len()],
                 };
-                let uploads = counted(&records, &entries);
-                let known = count(writer, tallies, &records, &entries).await.map(|()| tallies.of(&uploads));
+                let known = count(writer, tallies, &records, &entries).await;
+                if known.is_err() {
+                    // What was committed has not been added to what is known.
+                    records.iter().for_each(|record| tallies.forget(record.upload.0));
+                }
                 answer(&records, entries, replies, &known);
             }
             Self::Intents(replies) => settle_all(replies, committed),
             Self::Files(done, replies) => settle_files(replies, done, &committed),
             Self::Transaction(job) => {
-                if let Some(upload) = job.forgets_of() {
-                    tallies.forget(upload);
+                if let Some(upload) = job.nature().forgets_of {
+                    tallies.forget(upload.0);
                 }
                 job.settle(committed);
             }
@@ -54,14 +60,15 @@ async fn count(
     tallies: &mut Tallies,
     records: &[RecordChunk],
     entries: &[Result<Entry, LedgerError>],
-) -> Result<(), LedgerError> {
-    let unknown = tallies.unknown(&counted(records, entries));
+) -> Result<HashMap<Uuid, Progress>, LedgerError> {
+    let uploads = counted(records, entries);
+    let unknown = tallies.unknown(&uploads);
     let read = match unknown.is_empty() {
         true => HashMap::new(),
         false => record::tally(&mut Conn::from(writer.acquire().await?), unknown).await?,
     };
     tallies.learn(records, entries, read);
-    Ok(())
+    Ok(tallies.of(&uploads))
 }
 
 /// Commits a batch, or answers all of it with why not.
@@ -177,7 +184,7 @@ async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerErro
 }
 
 async fn run_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), LedgerError> {
-    if job.is_one_statement() {
+    if job.nature().is_one_statement {
         // Undone by itself if it fails.
         return match job.run(conn).await {
             Err(e) if is_of_all(&e) => Err(e),

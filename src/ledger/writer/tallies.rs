@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use crate::domain::{Progress, UploadId};
+use crate::domain::Progress;
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{Entry, RecordChunk};
 
@@ -51,8 +51,8 @@ impl Tallies {
         uploads.iter().filter_map(|id| Some((*id, *self.known.get(id)?))).collect()
     }
 
-    /// Rows of this upload may be gone.
-    pub(super) fn forget(&mut self, upload: UploadId) {
-        self.known.remove(&upload.0);
+    /// What is known of this upload may not be so any more.
+    pub(super) fn forget(&mut self, upload: Uuid) {
+        self.known.remove(&upload);
     }
 }

@@ -4,10 +4,11 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -27,11 +28,11 @@ pub(super) struct Folder {
 /// What is durable of a folder.
 #[derive(Debug, Default)]
 struct Synced {
-    /// All that was asked for up to here.
+    /// All that was asked for up to here was tried.
     asked: u64,
-    /// A sync has failed: what the disk holds is not known any more, whatever
-    /// the next one says.
-    failed: bool,
+    /// Of these, what may have been lost to a sync that failed: the next one,
+    /// that does not, says nothing of it.
+    lost: Range<u64>,
 }
 
 impl Folder {
@@ -146,173 +147,19 @@ impl Folder {
     pub(super) fn sync(&self) -> io::Result<()> {
         let mine = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        if synced.failed {
+        if synced.lost.contains(&mine) {
             return Err(Errno::IO.into());
         }
         if synced.asked < mine {
             let asked = self.asked.load(Ordering::SeqCst);
+            let before = std::mem::replace(&mut synced.asked, asked);
             if let Err(error) = fsync(&self.fd) {
-                synced.failed = true;
+                let from = if synced.lost.is_empty() { before + 1 } else { synced.lost.start };
+                synced.lost = from..asked + 1;
                 return Err(error.into());
             }
-            synced.asked = asked;
         }
         Ok(())
-    }
-}
-
-/// Where files are made before they get their names. Emptied at every start.
-#[derive(Clone, Debug)]
-pub(super) struct Workshop {
-    folder: Arc<Folder>,
-    made: Arc<AtomicU64>,
-}
-
-impl Workshop {
-    /// Removes whatever a former process left here.
-    pub(super) fn clear(folder: Folder) -> io::Result<Self> {
-        for name in folder.names()? {
-            folder.remove_all(&name)?;
-        }
-        Ok(Self { folder: Arc::new(folder), made: Arc::default() })
-    }
-
-    /// The folder itself.
-    pub(super) fn folder(&self) -> &Folder {
-        &self.folder
-    }
-
-    /// A name that nothing here has. The folder is ours alone, so a count does.
-    pub(super) fn name(&self) -> String {
-        format!("{:x}", self.made.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// A new file that vanishes unless it is moved out.
-    pub(super) fn file(&self) -> io::Result<Unfinished> {
-        let name = self.name();
-        let file = self.folder.create(&name)?;
-        Ok(Unfinished { workshop: self.clone(), name: Some(name), file })
-    }
-}
-
-/// A file without its name yet. Dropped, it is removed.
-#[derive(Debug)]
-pub(super) struct Unfinished {
-    workshop: Workshop,
-    name: Option<String>,
-    file: File,
-}
-
-impl Unfinished {
-    /// The file.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Gives it its name, durably. Its bytes must be durable already.
-    pub(super) fn move_to(mut self, folder: &Folder, name: &str) -> io::Result<()> {
-        if let Some(unfinished) = &self.name {
-            self.workshop.folder.rename(unfinished, folder, name)?;
-            self.name = None;
-        }
-        folder.sync()
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(name) = self.name.take() {
-            // What cannot be removed now is removed at the next start.
-            let _ = self.workshop.folder.remove(&name);
-        }
-    }
-}
-
-/// A file that has its name before its bytes are there. Dropped, it is removed.
-#[derive(Debug)]
-pub(super) struct Named {
-    folder: Arc<Folder>,
-    /// None once it is to stay.
-    name: Option<String>,
-    file: File,
-}
-
-impl Named {
-    /// A new file of this name.
-    pub(super) fn create(folder: Arc<Folder>, name: String) -> io::Result<Self> {
-        let file = folder.create(&name)?;
-        Ok(Self { folder, name: Some(name), file })
-    }
-
-    /// The file.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Makes its name durable. Its bytes must be durable already.
-    pub(super) fn keep(mut self) -> io::Result<()> {
-        self.folder.sync()?;
-        self.name = None;
-        Ok(())
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        if let Some(name) = self.name.take() {
-            // What cannot be removed now is an object that belongs to nothing: the sweeper's.
-            let _ = self.folder.remove(&name);
-        }
-    }
-}
-
-/// Folders that files were lately put into, kept open.
-#[derive(Debug)]
-pub(super) struct Places {
-    root: Arc<Folder>,
-    /// By their paths, the last one first.
-    known: Mutex<Vec<(String, Arc<Folder>)>>,
-}
-
-impl Places {
-    /// So many are kept: owners that upload at the same time, times days.
-    const MAX: usize = 32;
-
-    /// Places below this folder.
-    pub(super) fn below(root: Arc<Folder>) -> Self {
-        Self { root, known: Mutex::default() }
-    }
-
-    /// The folder at this path, made durably if need be. One that is known may
-    /// have been removed since.
-    pub(super) fn folder(&self, path: &str) -> io::Result<Arc<Folder>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = known.iter().position(|(known, _)| known == path) {
-            let place = known.remove(at);
-            let folder = place.1.clone();
-            known.insert(0, place);
-            return Ok(folder);
-        }
-        drop(known);
-        self.make(path)
-    }
-
-    /// The same, looked up anew.
-    pub(super) fn make(&self, path: &str) -> io::Result<Arc<Folder>> {
-        let mut folder = self.root.clone();
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            folder = Arc::new(folder.make_child(segment)?);
-        }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(known, _)| known != path);
-        known.insert(0, (path.to_owned(), folder.clone()));
-        known.truncate(Self::MAX);
-        Ok(folder)
-    }
-
-    /// It is opened anew next time: it was removed, or could not be synced.
-    pub(super) fn forget(&self, path: &str) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| known != path);
     }
 }
 
@@ -352,33 +199,6 @@ mod tests {
             }
         });
         let synced = folder.synced.lock().expect("no panic");
-        assert_eq!((synced.asked, synced.failed), (16 * 50, false));
-    }
-
-    #[test]
-    fn a_place_that_was_removed_is_made_anew() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let places = Places::below(Arc::new(Folder::at(dir.path()).expect("opened")));
-        let folder = places.folder("a/b").expect("made");
-        assert!(Arc::ptr_eq(&folder, &places.folder("a/b").expect("known")));
-        std::fs::remove_dir_all(dir.path().join("a")).expect("removed");
-        assert!(folder.create("c").is_err());
-        places.forget("a/b");
-        drop(Named::create(places.folder("a/b").expect("made"), "c".to_owned()).expect("made"));
-        assert!(!dir.path().join("a/b/c").exists());
-        Named::create(places.folder("a/b").expect("made"), "c".to_owned()).expect("made").keep().expect("kept");
-        assert!(dir.path().join("a/b/c").exists());
-    }
-
-    #[test]
-    fn an_unfinished_file_vanishes_unless_it_is_named() {
-        let dir = tempfile::tempdir().expect("a folder");
-        std::fs::create_dir_all(dir.path().join("left/over")).expect("made");
-        let workshop = Workshop::clear(Folder::at(dir.path()).expect("opened")).expect("cleared");
-        assert_eq!(workshop.folder().names().expect("names"), Vec::<String>::new());
-        drop(workshop.file().expect("made"));
-        assert_eq!(workshop.folder().names().expect("names"), Vec::<String>::new());
-        workshop.file().expect("made").move_to(workshop.folder(), "named").expect("named");
-        assert_eq!(workshop.folder().names().expect("names"), vec!["named"]);
+        assert_eq!((synced.asked, synced.lost.is_empty()), (16 * 50, true));
     }
 }

@@ -14,12 +14,14 @@ mod intake;
 mod layout;
 mod object;
 mod open;
+mod places;
 mod record;
 mod session;
 mod side;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod workshop;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -37,12 +39,14 @@ use crate::store::{
 };
 
 use fault::on;
-use folder::{Folder, Places, Workshop};
+use folder::Folder;
 use layout::Header;
 pub use open::OpenError;
+use places::Places;
 use record::Boot;
 use session::Session;
 use uploads::Owned;
+use workshop::Workshop;
 
 /// A folder as a store.
 #[derive(Clone, Debug)]

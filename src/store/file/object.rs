@@ -19,9 +19,11 @@ use tokio::task::spawn_blocking;
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, ObjectKey};
 use crate::store::file::fault::{self, on};
-use crate::store::file::folder::{Folder, Named, Places, Unfinished, Workshop};
+use crate::store::file::folder::Folder;
 use crate::store::file::intake::{Sink, write_at};
 use crate::store::file::layout::{self, OWN};
+use crate::store::file::places::{Named, Places};
+use crate::store::file::workshop::{Unfinished, Workshop};
 use crate::store::{ObjectStream, StoreError, StoredObject};
 
 const WHAT: &str = "the object";

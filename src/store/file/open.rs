@@ -10,9 +10,11 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::clock::Clock;
-use crate::store::file::folder::{Folder, Places, Workshop};
+use crate::store::file::folder::Folder;
 use crate::store::file::layout::{DATA, LOCK, OWN, UPLOADS, WORK};
+use crate::store::file::places::Places;
 use crate::store::file::record::Boot;
+use crate::store::file::workshop::Workshop;
 use crate::store::file::{FileStore, Inner};
 
 /// Why a folder cannot be used.

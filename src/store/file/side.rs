@@ -14,12 +14,13 @@ use rustix::io::Errno;
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, Part, PartNumber};
 use crate::store::file::fault::{on, on_upload};
-use crate::store::file::folder::{Folder, Unfinished, Workshop};
+use crate::store::file::folder::Folder;
 use crate::store::file::intake::{Sink, write_at};
 use crate::store::file::layout::{RECORD_BYTES, part_name, part_of_name};
 use crate::store::file::object;
 use crate::store::file::record::{Boot, Record};
 use crate::store::file::session::Session;
+use crate::store::file::workshop::{Unfinished, Workshop};
 use crate::store::{StoreError, StoredObject, StoredPart};
 
 const WHAT: &str = "the part's file";
