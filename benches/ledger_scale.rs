@@ -132,7 +132,7 @@ async fn fill(url: &str, folder: &Path, from: u64, to: u64) -> Result<(), Failur
         sqlx::query(AssertSqlSafe(text)).execute(&mut connection).await?;
         let text = format!(
             "INSERT INTO chunks (upload_id, chunk_index, bytes, crc64, etag, recorded_at) SELECT {id}, i, {chunk} \
-             FROM generate_series({from}, {to} - 1) AS n CROSS JOIN generate_series(0, {CHUNKS} - 1) AS i"
+             FROM generate_series({from}::BIGINT, {to} - 1) AS n CROSS JOIN generate_series(0, {CHUNKS} - 1) AS i"
         );
         sqlx::query(AssertSqlSafe(text)).execute(&mut connection).await?;
         // As its own housekeeping would, some time later.

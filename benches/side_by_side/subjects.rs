@@ -269,7 +269,8 @@ impl Stage {
     }
 
     fn on_files(port: u16, folder: &Path, database: Option<&str>) -> Result<Command, String> {
-        let mut settings = vec!["store.file.dir=data".to_owned()];
+        // The database elsewhere: what is in the folder of files is removed between runs.
+        let mut settings = vec!["data_dir=state".to_owned(), "store.file.dir=data".to_owned()];
         settings.extend(database.map(|url| format!("database.url={url}")));
         Self::chunkgate(port, folder, &settings)
     }
