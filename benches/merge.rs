@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
-use chunkgate::domain::{FileId, Owner};
+use chunkgate::domain::{FileId, Grant, Owner};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::PutChunk;
 use chunkgate::engine::{Engine, Settings, SweepConfig, UploadConfig};
-use chunkgate::ledger::{DatabaseConfig, Ledger};
+use chunkgate::ledger::{Allowance, DatabaseConfig, Ledger};
 use chunkgate::store::Store;
 use chunkgate::store::file::FileStore;
 use chunkgate::store::memory::MemoryStore;
@@ -103,7 +103,8 @@ fn engine(ledger: &Ledger, store: Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Eng
         upload: UploadConfig { auto_complete: false, ..UploadConfig::default() },
         sweep: SweepConfig::default(),
         file_bytes_max: 1 << 40,
-        open_uploads_max: 100,
+        kinds: None,
+        allowance: Allowance::of_uploads(100),
         chunks_in_flight_max: 64,
         owners_share: false,
         queue_wait: Duration::from_secs(30),
@@ -134,13 +135,14 @@ async fn merge(
             restart: false,
             cut: Cut::Declared { total_bytes: bytes, chunk_bytes: Some(chunk_bytes), count: None },
         };
-        let created = engine.create(&Owner::local(), wanted).await.map_err(|error| format!("{error:?}"))?;
+        let created = engine.create(&Grant::all(Owner::local()), wanted).await.map_err(|error| format!("{error:?}"))?;
         let puts = futures_util::stream::iter(0..bytes.div_ceil(chunk_bytes)).map(|index| {
             let length = chunk_bytes.min(bytes - index * chunk_bytes);
             #[expect(clippy::cast_possible_truncation, reason = "no longer than its content")]
             let body = content.slice(..length as usize);
             engine.put_chunk(PutChunk {
                 owner: Owner::local(),
+                terms: Arc::default(),
                 file_id: file_id.clone(),
                 index: i128::from(index),
                 bytes: Some(length),

@@ -131,6 +131,7 @@ fn resumed() -> Option<ChunksView> {
         created_at: NOW,
         updated_at: NOW,
         expires_at: NOW,
+        reserved_bytes: 0,
     };
     let chunk = |index| Received { index, bytes: CHUNK_BYTES };
     let view = UploadView { upload, progress: Progress { chunks: CHUNKS, bytes: 0 }, file: None };

@@ -19,13 +19,15 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::access::{AuthMode, Authority};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::domain::kind::Kinds;
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::sweep::{Sweeper, Swept};
 use crate::engine::{Engine, Settings};
-use crate::http::{self, Api, AuthMode, CorsConfig, Health};
-use crate::ledger::{Ledger, OpenError};
+use crate::http::{self, Api, CorsConfig, Health};
+use crate::ledger::{Allowance, Ledger, OpenError};
 use crate::notify::Notifier;
 use crate::serve::{ServeLimits, serve as accept};
 use crate::store::Store;
@@ -68,6 +70,7 @@ pub enum AppError {
 pub struct Gateway {
     engine: Engine,
     notifier: Notifier,
+    authority: Authority,
     public: (TcpListener, Router),
     admin: (TcpListener, Router),
     config: Config,
@@ -89,7 +92,9 @@ impl Gateway {
         let store = open_store(&config, clock.clone())?;
         check_store(&config, &*store).await?;
         let ledger = open_ledger(&config, clock.clone()).await?;
-        let access = Arc::new(access(&config, options, &ledger, &*clock).await?);
+        let authority = Authority::open(ledger.clone(), clock.clone(), &config.auth).await;
+        let authority = authority.map_err(|error| AppError::Failed(error.to_string()))?;
+        let access = Arc::new(access(&config, options, &ledger, &clock, &authority).await?);
         let settings = settings(&config, &*store, notifier.endpoints());
         let engine =
             Engine::new(ledger, Arc::new(Guarded::new(store, clock.clone(), &config.store.breaker)), clock, settings);
@@ -98,13 +103,26 @@ impl Gateway {
         let (address, admin_address) = (local(&public)?, local(&admin)?);
         let draining = CancellationToken::new();
         let health = Health::new(engine.clone(), &config.health.ready_requires, draining.clone());
-        let api = |cors, port| Api::new(engine.clone(), access.clone(), &config.limits, cors, health.clone(), port);
+        let api = |cors, port| {
+            Api::new(http::Setup {
+                engine: engine.clone(),
+                access: access.clone(),
+                authority: authority.clone(),
+                limits: &config.limits,
+                auth: &config.auth,
+                cors,
+                public_url: config.public_url.as_deref(),
+                health: health.clone(),
+                port,
+            })
+        };
         // No page of another origin has any business on the admin listener.
         let (api, admin_api) = (api(&config.cors, address.port()), api(&CorsConfig::default(), admin_address.port()));
         Ok(Self {
             public: (public, http::public(api)),
             admin: (admin, http::admin(admin_api, metrics.clone())),
             limits: serve_limits(&config),
+            authority,
             engine,
             notifier,
             config,
@@ -121,6 +139,7 @@ impl Gateway {
     pub async fn run(self, stop: CancellationToken) {
         let engine = self.engine.clone();
         let sweeping = engine.clone();
+        let authority = self.authority;
         let (delivering, notifier, pause) = (engine.clone(), self.notifier, self.config.webhook.retry_initial);
         let loops = [
             tokio::spawn(until_it_ends("sweeper", move || {
@@ -130,6 +149,10 @@ impl Gateway {
             tokio::spawn(until_it_ends("delivery", move || {
                 let (engine, notifier) = (delivering.clone(), notifier.clone());
                 async move { engine.run_delivery(notifier, pause).await }
+            })),
+            tokio::spawn(until_it_ends("tokens", move || {
+                let authority = authority.clone();
+                async move { authority.run().await }
             })),
         ];
         let upkeep = tokio::spawn(keep_metrics(self.metrics));
@@ -285,7 +308,9 @@ fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Setti
         upload: config.upload.clone(),
         sweep: config.sweep.clone(),
         file_bytes_max: config.limits.max_file_size.map_or(largest, |bytes| bytes.min(largest)),
-        open_uploads_max: config.limits.max_open_uploads,
+        // What cannot be read was refused when the configuration was.
+        kinds: Kinds::parse(&config.upload.allowed_types).ok(),
+        allowance: Allowance { open_uploads_max: config.limits.max_open_uploads, bytes_max: config.limits.quota_bytes },
         chunks_in_flight_max: config.limits.max_concurrent_chunks,
         owners_share: config.auth.mode != AuthMode::None,
         queue_wait: config.limits.queue_wait,

@@ -49,6 +49,7 @@
 #[cfg(test)]
 extern crate self as chunkgate;
 
+pub mod access;
 pub mod app;
 pub mod bench;
 pub mod cli;

@@ -64,6 +64,10 @@ impl Default for ServeLimits {
     }
 }
 
+/// The other end of a request's connection, among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
 /// Serves `router` on `listener` until `shutdown`, then lets requests in
 /// flight finish up to the drain's deadline. Connections still open then are
 /// cut; true when there were none.
@@ -97,6 +101,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(|body| bodies.body(body));
             detach(request.headers_mut());
+            request.extensions_mut().insert(Peer(peer));
             // It goes on while the connection stands still, and ends with it.
             AbortOnDropHandle::new(tokio::spawn(router.clone().oneshot(request))).map(|ended| match ended {
                 Ok(Ok(answer)) => Ok(answer),

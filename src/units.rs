@@ -152,6 +152,49 @@ pub mod optional_bytes {
     }
 }
 
+/// So many in a time, as `100/s`, `30/m` or `1000/h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least 1.
+    pub count: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
+impl Rate {
+    const UNITS: [(&str, u64); 3] = [("s", 1), ("m", 60), ("h", 3600)];
+
+    /// Reads it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (count, unit) = text.trim().split_once('/')?;
+            let (_, seconds) = Self::UNITS.into_iter().find(|(name, _)| *name == unit.trim())?;
+            let count = count.trim().parse().ok().filter(|count| *count > 0)?;
+            Some(Self { count, per: Duration::from_secs(seconds) })
+        };
+        read().ok_or_else(|| format!("{text:?} is not a rate such as 100/s, 30/m or 1000/h"))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = Self::UNITS.into_iter().find(|(_, seconds)| *seconds == self.per.as_secs());
+        write!(f, "{}/{}", self.count, unit.map_or("s", |(name, _)| name))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// A text that cannot be printed: `Debug` and `Serialize` mask it.
 #[derive(Clone)]
 pub struct Secret(SecretString);
@@ -189,6 +232,17 @@ impl Serialize for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_read_and_written() {
+        assert_eq!(Rate::parse(" 30/m"), Ok(Rate { count: 30, per: Duration::from_secs(60) }));
+        for text in ["100/s", "30/m", "1000/h"] {
+            assert_eq!(Rate::parse(text).map(|rate| rate.to_string()), Ok(text.to_owned()));
+        }
+        for wrong in ["", "100", "0/s", "-1/s", "1/d", "1/", "/s", "1.5/s"] {
+            assert!(Rate::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_and_durations_are_read_and_written() {

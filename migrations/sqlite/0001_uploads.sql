@@ -20,6 +20,8 @@ CREATE TABLE uploads (
     checksum      TEXT,
     auto_complete INTEGER NOT NULL,
     object_key    TEXT    NOT NULL,
+    -- What it has of its owner's bytes while it is open.
+    reserved_bytes INTEGER NOT NULL DEFAULT 0,
     state         TEXT    NOT NULL,
     -- The store's multipart upload, and how often one was asked for.
     session       TEXT,
@@ -103,11 +105,14 @@ CREATE TABLE files (
 
 CREATE UNIQUE INDEX files_current ON files (owner, file_id);
 CREATE INDEX files_of_owner ON files (owner, completed_at, id);
+CREATE INDEX files_of_all ON files (completed_at, id);
 
--- How many uploads an owner has in uploading and completing together.
+-- How many uploads an owner has in uploading and completing together, and how
+-- many bytes: those of its files, and those that its open uploads have reserved.
 CREATE TABLE owners (
     owner        TEXT    NOT NULL PRIMARY KEY,
-    open_uploads INTEGER NOT NULL CHECK (open_uploads >= 0)
+    open_uploads INTEGER NOT NULL CHECK (open_uploads >= 0),
+    used_bytes   INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (

@@ -1,11 +1,13 @@
 //! Who may ask, and the first key of a gateway that has none.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
 use super::{AppError, ServeOptions, misconfigured};
+use crate::access::{Access, ApiKey, AuthMethod, AuthMode, Authority, Issuer, Proofs};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::{Access, ApiKey, AuthMode};
 use crate::ledger::{Ledger, LedgerError};
 
 /// Who may ask: as configured, and who holds a key that was made here.
@@ -13,25 +15,37 @@ pub(super) async fn access(
     config: &Config,
     options: ServeOptions,
     ledger: &Ledger,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
+    authority: &Authority,
 ) -> Result<Access, AppError> {
     let failed = |error: LedgerError| AppError::Failed(error.to_string());
     match &config.auth.mode {
         AuthMode::None if options.insecure_no_auth => Ok(Access::Anybody),
         AuthMode::None => Ok(Access::Loopback),
         AuthMode::AnyOf(_) => {
-            let mut keys = config.auth.api_keys.clone();
-            if options.bootstrap_key && keys.is_empty() {
-                bootstrap(ledger, clock).await?;
+            let allows = |method| config.auth.mode.allows(method);
+            let mut keys = Vec::new();
+            if allows(AuthMethod::Keys) {
+                keys.extend(config.auth.api_keys.iter().cloned());
+                if options.bootstrap_key && keys.is_empty() {
+                    bootstrap(ledger, &**clock).await?;
+                }
+                let made = ledger.api_keys().await.map_err(failed)?;
+                keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
+                if keys.is_empty() {
+                    return Err(misconfigured(
+                        "auth.mode needs keys, but there is none: set auth.api_keys, or start with --bootstrap-key",
+                    ));
+                }
             }
-            let made = ledger.api_keys().await.map_err(failed)?;
-            keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
-            if keys.is_empty() {
-                return Err(misconfigured(
-                    "auth.mode is keys, but there is no key: set auth.api_keys, or start with --bootstrap-key",
-                ));
-            }
-            Ok(Access::Keys(keys))
+            let authority = allows(AuthMethod::Tokens).then(|| authority.clone());
+            let issuer = if allows(AuthMethod::Jwt) {
+                let issuer = Issuer::new(&config.auth.jwt, clock.clone());
+                Some(issuer.map_err(|wrong| misconfigured(format!("{} {}", wrong.key, wrong.advice)))?)
+            } else {
+                None
+            };
+            Ok(Access::Proven(Box::new(Proofs { keys, authority, issuer })))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -9,9 +10,11 @@ use serde_json::Value as Json;
 use super::mask;
 use super::reference::{self, MASK};
 use super::{Config, Environment, Origin, Problem, Strictness};
+use crate::access::{AuthMethod, AuthMode, Issuer};
+use crate::clock::SystemClock;
+use crate::domain::kind::Kinds;
 use crate::domain::{Owner, Timestamp};
 use crate::engine::keys::{PLACEHOLDERS, object_key};
-use crate::http::AuthMode;
 use crate::logging;
 use crate::notify::sign::SigningKey;
 use crate::store::StoreKind;
@@ -43,6 +46,9 @@ pub(super) fn check(config: &Config, given: Given<'_>, problems: &mut Vec<Proble
     checks.durations(config);
     checks.counts(config);
     checks.key_template(&config.upload.key_template);
+    if let Err(refusal) = kinds(&config.upload.allowed_types) {
+        checks.wrong("upload.allowed_types", refusal);
+    }
     checks.webhook(config);
     checks.cors(config);
     if let Err(advice) = logging::targets(&config.log.level) {
@@ -99,6 +105,14 @@ impl Checks<'_> {
                      or start with --bootstrap-key, or say --insecure-no-auth if anybody may upload",
                 );
             }
+        }
+        let auth = &config.auth;
+        if auth.mode.allows(AuthMethod::Jwt) {
+            if let Err(wrong) = Issuer::new(&auth.jwt, Arc::new(SystemClock::new())) {
+                self.wrong(wrong.key, wrong.advice);
+            }
+        } else if auth.jwt.is_set() {
+            self.wrong("auth.mode", "has no \"jwt\", but auth.jwt is set: add it to the list, or remove auth.jwt");
         }
         let names = &config.auth.api_keys;
         let twice = names.iter().enumerate().find(|(i, key)| names[..*i].iter().any(|other| other.name == key.name));
@@ -162,6 +176,9 @@ impl Checks<'_> {
             ("upload.expires_after", config.upload.expires_after),
             ("sweep.interval", config.sweep.interval),
             ("webhook.retry_initial", config.webhook.retry_initial),
+            ("auth.access_ttl", config.auth.access_ttl),
+            ("auth.refresh_ttl", config.auth.refresh_ttl),
+            ("auth.key_ttl", config.auth.key_ttl),
             ("limits.header_timeout", config.limits.header_timeout),
             ("limits.body_idle_timeout", config.limits.body_idle_timeout),
         ] {
@@ -190,7 +207,7 @@ impl Checks<'_> {
         }
         // Without it two files would meet in one object.
         self.require(template.contains("{random}"), KEY, "must contain {random}, so that no two objects have one key");
-        let example = object_key(template, &Owner::local(), "a.bin", Timestamp::from_millis(0), 0);
+        let example = object_key(template, None, &Owner::local(), "a.bin", Timestamp::from_millis(0), 0);
         self.require(
             example.is_some_and(|key| !key.as_str().contains(['{', '}'])),
             KEY,
@@ -234,6 +251,13 @@ impl Checks<'_> {
             }
         }
     }
+}
+
+fn kinds(types: &[String]) -> Result<(), String> {
+    if types.is_empty() {
+        return Ok(());
+    }
+    Kinds::parse(types).map(drop).map_err(|refusal| refusal.detail().replacen("allowedTypes ", "", 1))
 }
 
 /// What stands between braces.

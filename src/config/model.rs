@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::AuthConfig;
 use crate::engine::{SweepConfig, UploadConfig};
-use crate::http::{AuthConfig, CorsConfig, HealthConfig, LimitsConfig};
+use crate::http::{CorsConfig, HealthConfig, LimitsConfig};
 use crate::ledger::DatabaseConfig;
 use crate::logging::LogConfig;
 use crate::notify::WebhookConfig;

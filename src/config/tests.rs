@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::http::AuthMode;
+use crate::access::AuthMode;
 use crate::store::StoreKind;
 
 /// Loads a TOML text, variables and flags, and names the temporary file `chunkgate.toml`.
@@ -190,7 +190,7 @@ fn a_wrong_value_is_named_with_its_place_and_a_remedy() {
         ("[[webhook.endpoints]]\nurll = \"https://h/\"", "unknown field `urll`"),
         ("[sweep]\ninterval = \"0s\"", "must be longer than nothing"),
         ("[log]\nlevel = \"verbose\"", "\"verbose\" is not a level"),
-        ("[auth]\nmode = \"jwt\"", "\"jwt\" is neither \"none\" nor \"keys\""),
+        ("[auth]\nmode = \"oidc\"", "\"oidc\" is none of \"none\", \"keys\", \"tokens\" and \"jwt\""),
         ("[auth]\napi_keys = [\"hunter2\"]", "auth.api_keys = \"********\" (chunkgate.toml:2): an API key is written"),
         (
             "admin_listen = \"127.0.0.1:8080\"",

@@ -66,6 +66,11 @@ impl Owner {
         Self("local".to_owned())
     }
 
+    /// Who owns nothing: no owner's text is empty, so none is this one.
+    pub const fn nobody() -> Self {
+        Self(String::new())
+    }
+
     /// What an API key owns when it does not act for somebody else.
     pub fn of_key(name: &str) -> Self {
         Self(format!("key:{name}"))

@@ -5,8 +5,10 @@
 pub mod bounds;
 pub mod checksum;
 pub mod event;
+pub mod grant;
 pub mod ids;
 pub mod join;
+pub mod kind;
 pub mod merge;
 pub mod plan;
 pub mod ranges;
@@ -20,6 +22,7 @@ mod tests;
 
 pub use bounds::PartBounds;
 pub use checksum::{Checksum, ChecksumAlgorithm, Crc64};
+pub use grant::{Grant, Scope, Scopes, Terms};
 pub use ids::{EventId, FileId, LeaseToken, ObjectKey, Owner, PartNumber, SessionId, UploadId};
 pub use plan::{Geometry, Learning, Plan};
 pub use refusal::Refusal;

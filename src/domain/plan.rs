@@ -206,6 +206,14 @@ impl Learning {
         self.total_bytes.unwrap_or(0).max(others.saturating_add(self.last_bytes.unwrap_or(1)))
     }
 
+    /// What to set aside for the file, by what is known: all of it once its
+    /// size is, and until then as many chunks of one size as there are.
+    pub fn bytes_to_reserve(&self) -> u64 {
+        let known = self.settled().map(|plan| plan.total_bytes()).or(self.total_bytes);
+        let learnt = || self.chunk_bytes.map_or(self.last_bytes, |bytes| Some(bytes.saturating_mul(self.count.into())));
+        known.or_else(learnt).unwrap_or(0)
+    }
+
     /// Any two of the three sizes make the third, and with one chunk the last
     /// one does: then they must make a plan.
     fn is_possible(&self) -> bool {
@@ -323,6 +331,14 @@ impl Geometry {
         match self {
             Self::Fixed(plan) => Some(plan.total_bytes()),
             Self::Learning(learning) => learning.total_bytes,
+        }
+    }
+
+    /// What to set aside for the file, by what is known.
+    pub fn bytes_to_reserve(&self) -> u64 {
+        match self {
+            Self::Fixed(plan) => plan.total_bytes(),
+            Self::Learning(learning) => learning.bytes_to_reserve(),
         }
     }
 

@@ -26,6 +26,7 @@ fn upload(geometry: Geometry, state: State) -> Upload {
         created_at: Timestamp::from_millis(0),
         updated_at: Timestamp::from_millis(0),
         expires_at: Timestamp::from_millis(0),
+        reserved_bytes: 0,
     }
 }
 

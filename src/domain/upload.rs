@@ -38,6 +38,8 @@ pub struct Upload {
     pub updated_at: Timestamp,
     /// When it is given up if no chunk comes.
     pub expires_at: Timestamp,
+    /// What it has of its owner's bytes while it is open.
+    pub reserved_bytes: u64,
 }
 
 /// The state of an upload, with what only that state has.

@@ -23,6 +23,8 @@ pub struct UploadConfig {
     /// The largest file that `POST /files` takes in one request, in bytes.
     #[serde(with = "units::bytes")]
     pub simple_max_bytes: u64,
+    /// The kinds of files that are taken, as MIME types such as `image/*`; empty is any kind.
+    pub allowed_types: Vec<String>,
     /// Make a fileId of owner, file name and chunk count for forms that bring
     /// none. Two versions of one name can then meet.
     pub derive_file_id: bool,
@@ -36,6 +38,7 @@ impl Default for UploadConfig {
             auto_complete: true,
             key_template: "uploads/{owner}/{yyyy}{MM}{dd}/{random}{ext}".to_owned(),
             simple_max_bytes: 16 << 20,
+            allowed_types: Vec::new(),
             derive_file_id: false,
         }
     }

@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
 use crate::domain::{
-    Checksum, Crc64, FileId, Geometry, Object, ObjectKey, Owner, Plan, Refusal, State, Upload, UploadId,
+    Checksum, Crc64, FileId, Geometry, Grant, Object, ObjectKey, Plan, Refusal, State, Terms, Upload, UploadId,
 };
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{Creation, FileCreation, NewUpload};
@@ -71,30 +71,30 @@ pub struct CreatedUpload {
 impl Engine {
     /// Creates the upload, or finds the one that this owner has under this
     /// fileId and that agrees with what is said of it.
-    pub async fn create(&self, owner: &Owner, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
-        self.check(&wanted)?;
+    pub async fn create(&self, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
+        let wanted = wanted.granted(grant)?;
         let known = match &wanted.file_id {
-            Some(file_id) => self.shared.ledger.find_upload(owner, file_id).await?,
+            Some(file_id) => self.shared.ledger.find_upload(&grant.owner, file_id).await?,
             None => None,
         };
         // An upload that is known is judged by what was agreed then, before
         // today's limits and an impossible chunk size can refuse it.
         if let Some(upload) = known.as_ref().filter(|u| rules::closed(&u.state).is_none()) {
             if wanted.restart {
-                return self.restart(upload, owner, wanted).await;
+                return self.restart(upload, grant, wanted).await;
             }
             rules::agrees(upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
             let upload = self.declared_late(upload.clone(), wanted.checksum).await?;
             return Ok(CreatedUpload { upload, is_new: false });
         }
-        let new = self.new_upload(owner, &wanted)?;
+        let new = self.new_upload(grant, &wanted)?;
         if new.geometry.count() == 0 {
             let created = self.create_empty(new, None).await?;
             rules::agrees(&created.upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
             return Ok(created);
         }
-        let creation = self.shared.ledger.create_upload(&new, self.shared.settings.open_uploads_max).await?;
-        self.created(creation, &wanted).await
+        let creation = self.shared.ledger.create_upload(&new, self.shared.settings.allowance).await?;
+        self.created(creation, &new, &wanted).await
     }
 
     /// A checksum that a resuming client declares and the first call did not:
@@ -113,7 +113,12 @@ impl Engine {
         Ok(upload)
     }
 
-    async fn created(&self, creation: Creation, wanted: &CreateUpload) -> Result<CreatedUpload, EngineError> {
+    async fn created(
+        &self,
+        creation: Creation,
+        new: &NewUpload,
+        wanted: &CreateUpload,
+    ) -> Result<CreatedUpload, EngineError> {
         match creation {
             Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
             Creation::Known(upload) => {
@@ -121,37 +126,47 @@ impl Engine {
                 let upload = self.declared_late(upload, wanted.checksum).await?;
                 Ok(CreatedUpload { upload, is_new: false })
             }
-            Creation::TooManyOpen => Err(Refusal::TooManyUploads { max: self.shared.settings.open_uploads_max }.into()),
+            Creation::TooManyOpen => Err(self.too_many_open().into()),
+            Creation::NoRoom { used_bytes } => Err(self.no_room(new.reserved_bytes, used_bytes).into()),
         }
     }
 
-    async fn restart(&self, old: &Upload, owner: &Owner, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
+    fn too_many_open(&self) -> Refusal {
+        Refusal::TooManyUploads { max: self.shared.settings.allowance.open_uploads_max }
+    }
+
+    /// There is no room for so many bytes beside those that are used.
+    pub(super) fn no_room(&self, bytes: u64, used: u64) -> Refusal {
+        Refusal::QuotaExceeded { bytes, used, quota: self.shared.settings.allowance.bytes_max.unwrap_or(u64::MAX) }
+    }
+
+    async fn restart(&self, old: &Upload, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
         if let State::Completed { .. } | State::Completing { .. } = old.state {
             return Err(not_given_up(&old.state).into());
         }
-        let new = self.new_upload(owner, &wanted)?;
+        let new = self.new_upload(grant, &wanted)?;
         if new.geometry.count() == 0 {
             return self.create_empty(new, Some(old)).await;
         }
         let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
-        let open_max = self.shared.settings.open_uploads_max;
-        let creation = self.shared.ledger.restart_upload(old.id, &new, open_max, &events).await?;
+        let creation = self.shared.ledger.restart_upload(old.id, &new, self.shared.settings.allowance, &events).await?;
         self.deliver_soon();
         match creation {
             Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
             Creation::Known(upload) => Err(not_given_up(&upload.state).into()),
-            Creation::TooManyOpen => Err(Refusal::TooManyUploads { max: open_max }.into()),
+            Creation::TooManyOpen => Err(self.too_many_open().into()),
+            Creation::NoRoom { used_bytes } => Err(self.no_room(new.reserved_bytes, used_bytes).into()),
         }
     }
 
-    pub(super) fn check(&self, wanted: &CreateUpload) -> Result<(), Refusal> {
-        rules::check_file_name(&wanted.file_name)?;
-        rules::check_metadata(&wanted.metadata)?;
-        wanted.content_type.as_deref().map_or(Ok(()), rules::check_content_type)
+    /// The largest file on these terms, in bytes.
+    pub(super) fn file_bytes_max(&self, terms: &Terms) -> u64 {
+        let bytes_max = self.shared.settings.file_bytes_max;
+        terms.file_bytes_max.map_or(bytes_max, |locked_in| locked_in.min(bytes_max))
     }
 
-    fn new_upload(&self, owner: &Owner, wanted: &CreateUpload) -> Result<NewUpload, EngineError> {
-        let (bounds, bytes_max) = (self.bounds(), self.shared.settings.file_bytes_max);
+    fn new_upload(&self, grant: &Grant, wanted: &CreateUpload) -> Result<NewUpload, EngineError> {
+        let (bounds, bytes_max) = (self.bounds(), self.file_bytes_max(&grant.terms));
         let geometry = match wanted.cut {
             Cut::Declared { total_bytes, .. } | Cut::Form { total_bytes: Some(total_bytes), .. }
                 if total_bytes > bytes_max =>
@@ -165,19 +180,23 @@ impl Engine {
                 Geometry::from_form(count, chunk_bytes, total_bytes, &bounds)?
             }
         };
-        self.describe(owner, wanted, geometry)
+        self.describe(grant, wanted, geometry)
     }
 
     /// The row of a new upload: its id, its key, its times.
     pub(super) fn describe(
         &self,
-        owner: &Owner,
+        grant: &Grant,
         wanted: &CreateUpload,
         geometry: Geometry,
     ) -> Result<NewUpload, EngineError> {
+        for kinds in self.kinds(&grant.terms) {
+            kinds.allow_name(&wanted.file_name, wanted.content_type.as_deref())?;
+        }
         let clock = &self.shared.clock;
         let (at, upload) = (clock.now(), &self.shared.settings.upload);
-        let key = keys::object_key(&upload.key_template, owner, &wanted.file_name, at, clock.random())
+        let (prefix, owner) = (grant.terms.key_prefix.as_ref(), &grant.owner);
+        let key = keys::object_key(&upload.key_template, prefix, owner, &wanted.file_name, at, clock.random())
             .ok_or_else(|| EngineError::Broken(format!("upload.key_template makes no key: {}", upload.key_template)))?;
         Ok(NewUpload {
             id: UploadId(clock.uuid_v7()),
@@ -190,6 +209,7 @@ impl Engine {
             checksum: wanted.checksum,
             auto_complete: wanted.auto_complete.unwrap_or(upload.auto_complete),
             key,
+            reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(upload.expires_after),
         })
@@ -249,7 +269,7 @@ impl Engine {
         let upload = upload_of_new(&new, object.clone());
         let file = upload.file_with(object);
         let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
-        match self.shared.ledger.create_file(&new, &file, &events).await? {
+        match self.shared.ledger.create_file(&new, &file, self.shared.settings.allowance, &events).await? {
             FileCreation::Created => {
                 self.deliver_soon();
                 Ok((upload, true))
@@ -258,11 +278,28 @@ impl Engine {
                 self.drop_object(&new).await;
                 Ok((known, false))
             }
+            FileCreation::NoRoom { used_bytes } => {
+                self.drop_object(&new).await;
+                Err(self.no_room(file.object.bytes, used_bytes).into())
+            }
             FileCreation::Condemned => {
                 self.drop_object(&new).await;
                 Err(Refusal::StoreUnavailable { reason: "the file took longer than sweep.orphan_after allows" }.into())
             }
         }
+    }
+}
+
+impl CreateUpload {
+    /// What is wished for, checked, with what the token has locked in standing
+    /// over what the client says.
+    pub(super) fn granted(mut self, grant: &Grant) -> Result<Self, Refusal> {
+        self.metadata.extend(grant.terms.metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
+        self.file_id = grant.file_id_for(self.file_id)?;
+        rules::check_file_name(&self.file_name)?;
+        rules::check_metadata(&self.metadata)?;
+        self.content_type.as_deref().map_or(Ok(()), rules::check_content_type)?;
+        Ok(self)
     }
 }
 
@@ -296,5 +333,6 @@ fn upload_of_new(new: &NewUpload, object: Object) -> Upload {
         created_at: new.at,
         updated_at: new.at,
         expires_at: new.expires_at,
+        reserved_bytes: new.reserved_bytes,
     }
 }

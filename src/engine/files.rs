@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use tracing::error;
+use tracing::{error, info, warn};
 
-use crate::domain::{File, FileId, Geometry, Object, Owner, Plan, Refusal, State};
+use crate::domain::{File, FileId, Geometry, Grant, Object, Owner, Plan, Refusal, State};
 use crate::engine::create::CreateUpload;
 use crate::engine::intake::{self, Incoming, Verified};
 use crate::engine::reins::Reins;
@@ -19,25 +19,26 @@ impl Engine {
     /// chunk, it runs in a task that owns the body.
     pub async fn put_file(
         &self,
-        owner: Owner,
+        grant: Grant,
         wanted: CreateUpload,
         bytes: u64,
         body: Incoming,
     ) -> Result<File, EngineError> {
         let engine = self.clone();
-        let task = self.spawn(async move { engine.take_file(&owner, wanted, bytes, body).await });
+        let task = self.spawn(async move { engine.take_file(&grant, wanted, bytes, body).await });
         task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the file's task died: {error}"))))
     }
 
     async fn take_file(
         &self,
-        owner: &Owner,
+        grant: &Grant,
         wanted: CreateUpload,
         bytes: u64,
         body: Incoming,
     ) -> Result<File, EngineError> {
+        let owner = &grant.owner;
         // In chunks it would be too large as well.
-        let file_bytes_max = self.shared.settings.file_bytes_max;
+        let file_bytes_max = self.file_bytes_max(&grant.terms);
         if bytes > file_bytes_max {
             return Err(Refusal::FileTooLarge { bytes: Some(bytes), bytes_max: file_bytes_max }.into());
         }
@@ -47,8 +48,8 @@ impl Engine {
         }
         let plan = Plan::restore(bytes, u32::from(bytes > 0), bytes)
             .ok_or_else(|| EngineError::Broken("a file of one chunk has no plan".to_owned()))?;
-        self.check(&wanted)?;
-        let new = self.describe(owner, &wanted, Geometry::Fixed(plan))?;
+        let wanted = wanted.granted(grant)?;
+        let new = self.describe(grant, &wanted, Geometry::Fixed(plan))?;
         // Of a small one it is cheaper to find out at the end.
         if let Some(file_id) = wanted.file_id.as_ref().filter(|_| bytes > ASK_FIRST_BYTES) {
             self.refuse_taken(owner, file_id, bytes).await?;
@@ -58,6 +59,7 @@ impl Engine {
             Some(turn) => (body, turn),
             None => (intake::begun(body, bytes).await, self.turn(owner, &reins).await?),
         };
+        let body = self.judged(body, &grant.terms, &new.file_name, new.content_type.as_deref()).await?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
         self.shared.ledger.intend_object(&new.key, new.at).await?;
@@ -108,6 +110,26 @@ impl Engine {
     /// The file under this fileId.
     pub async fn file(&self, owner: &Owner, file_id: &FileId) -> Result<File, EngineError> {
         Ok(self.shared.ledger.find_file(owner, file_id).await?.ok_or(Refusal::FileNotFound)?)
+    }
+
+    /// Removes a file. From here on nobody gets at it by us; its object goes at
+    /// once, or with the sweeper if the store is away.
+    pub async fn delete_file(&self, owner: &Owner, file_id: &FileId) -> Result<(), EngineError> {
+        let file = self.file(owner, file_id).await?;
+        if !self.shared.ledger.delete_file(&file).await? {
+            // Somebody else was first; what has this fileId by now is not what was meant.
+            return Err(Refusal::FileNotFound.into());
+        }
+        info!(file = %file.id, key = %file.key, owner = %file.owner, "file deleted");
+        let engine = self.clone();
+        let removal = self.spawn(async move {
+            if let Err(error) = engine.shared.store.delete(&file.key).await {
+                warn!(key = %file.key, %error, "the object of a deleted file is left to the sweeper");
+            }
+        });
+        // Whether it is gone already is of no matter to whoever gave it up.
+        drop(removal.await);
+        Ok(())
     }
 
     /// The file's bytes, or a range of them that lies within it.

@@ -1,17 +1,30 @@
-//! Object keys: made once per upload, from the operator's template and never
-//! from a path that a client sent.
+//! Object keys: made once per upload, from the operator's template, in the
+//! folder that a token names, and never from a path that a client sent.
 
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::grant::KeyPrefix;
 use crate::domain::{ObjectKey, Owner, Timestamp};
 
 /// The placeholders a template may have.
 pub const PLACEHOLDERS: [&str; 6] = ["owner", "yyyy", "MM", "dd", "random", "ext"];
 
 /// Fills the template in. `None` when the result is no key, which
-/// configuration has checked for ordinary owners.
-pub fn object_key(template: &str, owner: &Owner, file_name: &str, at: Timestamp, random: u128) -> Option<ObjectKey> {
+/// configuration has checked for ordinary owners. A prefix takes the place of
+/// all folders up to the owner's; of a template without an owner it comes first.
+pub fn object_key(
+    template: &str,
+    prefix: Option<&KeyPrefix>,
+    owner: &Owner,
+    file_name: &str,
+    at: Timestamp,
+    random: u128,
+) -> Option<ObjectKey> {
     let (year, month, day) = at.date();
+    let (prefix, template) = match prefix {
+        Some(prefix) => (prefix.as_str(), template.split_once("{owner}/").map_or(template, |(_, rest)| rest)),
+        None => ("", template),
+    };
     let key = template
         .replace("{owner}", &owner_segment(owner))
         .replace("{yyyy}", &format!("{year:04}"))
@@ -19,7 +32,7 @@ pub fn object_key(template: &str, owner: &Owner, file_name: &str, at: Timestamp,
         .replace("{dd}", &format!("{day:02}"))
         .replace("{random}", &format!("{random:032x}"))
         .replace("{ext}", &extension(file_name));
-    ObjectKey::parse(&key)
+    ObjectKey::parse(&format!("{prefix}{key}"))
 }
 
 /// The owner as it is where that is plain, else a hash of it.
@@ -45,12 +58,23 @@ mod tests {
         let owner = Owner::parse(owner).expect("an owner");
         let at = Timestamp::from_millis(1_795_255_740_007);
         let template = "uploads/{owner}/{yyyy}{MM}{dd}/{random}{ext}";
-        object_key(template, &owner, name, at, 7).expect("a key").as_str().to_owned()
+        object_key(template, None, &owner, name, at, 7).expect("a key").as_str().to_owned()
     }
 
     #[test]
     fn keys_follow_the_template() {
         assert_eq!(key("local", "a.PDF"), "uploads/local/20261121/00000000000000000000000000000007.pdf");
+    }
+
+    #[test]
+    fn a_prefix_takes_the_place_of_the_owners_folder() {
+        let prefix = KeyPrefix::parse("avatars/42").expect("a prefix");
+        let at = Timestamp::from_millis(1_795_255_740_007);
+        let key =
+            |template| object_key(template, Some(&prefix), &Owner::local(), "a.png", at, 7).map(|key| key.to_string());
+        let random = "00000000000000000000000000000007.png";
+        assert_eq!(key("uploads/{owner}/{yyyy}{MM}{dd}/{random}{ext}"), Some(format!("avatars/42/20261121/{random}")));
+        assert_eq!(key("{yyyy}/{random}{ext}"), Some(format!("avatars/42/2026/{random}")));
     }
 
     #[test]

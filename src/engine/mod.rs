@@ -11,6 +11,7 @@ pub mod finish;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
+mod kinds;
 mod lease;
 pub mod put_chunk;
 pub mod reins;
@@ -28,8 +29,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::event::{EventKind, Subject, event_id};
+use crate::domain::kind::Kinds;
 use crate::domain::{PartBounds, Upload};
-use crate::ledger::{Ledger, NewEvent};
+use crate::ledger::{Allowance, Ledger, NewEvent};
 use crate::notify::envelope;
 use crate::store::Store;
 
@@ -45,8 +47,10 @@ pub struct Settings {
     pub sweep: SweepConfig,
     /// The largest file, in bytes.
     pub file_bytes_max: u64,
-    /// Open uploads per owner.
-    pub open_uploads_max: u32,
+    /// The kinds of files that are taken; none is any kind.
+    pub kinds: Option<Kinds>,
+    /// What one owner may take.
+    pub allowance: Allowance,
     /// Chunks on their way into the store at once.
     pub chunks_in_flight_max: usize,
     /// Whether there may be several owners, of whom none may have all of these.

@@ -6,25 +6,29 @@
 //! vanishes, the body breaks off and the task ends; once the last byte is
 //! read, nobody can stop it any more.
 
+use std::sync::Arc;
+
 use tracing::warn;
 
 use crate::domain::rules::{self, Admission};
 use crate::domain::{
     Checksum, ChecksumAlgorithm, Chunk, Crc64, Failure, File, FileId, Geometry, Owner, PartNumber, Progress, Refusal,
-    State, Upload, UploadId, plan::Lesson,
+    State, Terms, Upload, UploadId, plan::Lesson,
 };
 use crate::engine::finish::{Entry, Finished};
 use crate::engine::intake::{self, Incoming, Verdict, Verified};
 use crate::engine::reins::Reins;
 use crate::engine::turns::Turn;
 use crate::engine::{Engine, EngineError};
-use crate::ledger::{Failing, RecordChunk, Recorded};
+use crate::ledger::{Failing, RecordChunk, Recorded, Reservation};
 use crate::store::{NewPart, StoreError, Target};
 
 /// A chunk that a client sends.
 pub struct PutChunk {
     /// Whose upload it is of.
     pub owner: Owner,
+    /// What the sender's token has locked in.
+    pub terms: Arc<Terms>,
     /// Which upload.
     pub file_id: FileId,
     /// Which chunk, as it was sent: it may be out of range.
@@ -102,7 +106,7 @@ impl Engine {
         lesson: Option<Lesson>,
         reins: &Reins,
     ) -> Result<ChunkStored, EngineError> {
-        self.check_total(&upload, lesson)?;
+        self.check_total(&upload, &put.terms, lesson).await?;
         let checksums = put.checksums.clone();
         let (put, _turn) = tokio::select! {
             turn = self.turn_for(put, &upload, bytes, reins) => turn?,
@@ -112,12 +116,27 @@ impl Engine {
         self.record(upload, chunk, lesson, checksums).await
     }
 
-    /// Chunks that are learnt may add up to more than is allowed.
-    fn check_total(&self, upload: &Upload, lesson: Option<Lesson>) -> Result<(), Refusal> {
-        let bytes_max = self.shared.settings.file_bytes_max;
+    /// Chunks that are learnt may add up to more than is allowed, or than the
+    /// owner has left.
+    async fn check_total(&self, upload: &Upload, terms: &Terms, lesson: Option<Lesson>) -> Result<(), EngineError> {
+        let bytes_max = self.file_bytes_max(terms);
         let (Geometry::Learning(learning), Some(lesson)) = (&upload.geometry, lesson) else { return Ok(()) };
-        let at_least = learning.with(lesson).map_or(0, |with| with.bytes_at_least());
-        if at_least > bytes_max { Err(Refusal::FileTooLarge { bytes: None, bytes_max }) } else { Ok(()) }
+        let Some(learning) = learning.with(lesson) else { return Ok(()) };
+        if learning.bytes_at_least() > bytes_max {
+            return Err(Refusal::FileTooLarge { bytes: None, bytes_max }.into());
+        }
+        let bytes = learning.bytes_to_reserve();
+        let allowance = self.shared.settings.allowance;
+        // Without a quota it is enough to count what has become a file.
+        let counts = allowance.bytes_max.is_some() || upload.reserved_bytes > 0;
+        if !counts || bytes <= upload.reserved_bytes {
+            return Ok(());
+        }
+        match self.shared.ledger.reserve(upload.id, bytes, allowance).await? {
+            Reservation::Made => Ok(()),
+            Reservation::NoRoom { used_bytes } => Err(self.no_room(bytes, used_bytes).into()),
+            Reservation::NotOpen => Err(self.why_closed(upload.id).await?),
+        }
     }
 
     /// A turn: at once if there are plenty, else once the client has begun to
@@ -146,8 +165,17 @@ impl Engine {
     }
 
     /// Streams the body into the store as one part, and checks the store's proof.
-    async fn forward(&self, put: PutChunk, upload: &Upload, bytes: u64, reins: &Reins) -> Result<Chunk, EngineError> {
+    async fn forward(
+        &self,
+        mut put: PutChunk,
+        upload: &Upload,
+        bytes: u64,
+        reins: &Reins,
+    ) -> Result<Chunk, EngineError> {
         let index = admitted_index(&put);
+        if index == 0 {
+            put.body = self.judged(put.body, &put.terms, &upload.file_name, upload.content_type.as_deref()).await?;
+        }
         let number = PartNumber::of_chunk(index)
             .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
         let session = self.session(upload).await?;

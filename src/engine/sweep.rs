@@ -163,7 +163,7 @@ impl Engine {
             let now = self.shared.clock.now();
             let settles_at = remains.ended_at.plus(CLEAN_GRACE);
             let mut clean = self.clean(&remains).await;
-            if now >= settles_at && matches!(clean, Ok(true)) {
+            if matches!(clean, Ok(true)) {
                 clean = self.remove_late_object(&remains).await.map(|()| true);
             }
             match clean {
@@ -191,7 +191,7 @@ impl Engine {
     /// up may have made an object since.
     async fn remove_late_object(&self, remains: &Remains) -> Result<(), StoreError> {
         if remains.given_up && self.shared.store.head(&remains.key).await?.is_some() {
-            warn!(upload = %remains.id, key = %remains.key, "an object appeared after its upload was given up; it is removed");
+            warn!(upload = %remains.id, key = %remains.key, "an object was left of an upload that was given up, or of a file that was deleted; it is removed");
             self.shared.store.delete(&remains.key).await?;
         }
         Ok(())
@@ -273,6 +273,7 @@ impl Engine {
         }
         rows += ledger.prune_events(now.minus(KEPT), ROWS_PER_STATEMENT).await?;
         rows += ledger.prune_uploads(now.minus(KEPT), ROWS_PER_STATEMENT).await?;
+        rows += ledger.prune_families(now.minus(KEPT), ROWS_PER_STATEMENT).await?;
         Ok(rows)
     }
 }

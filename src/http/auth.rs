@@ -1,86 +1,134 @@
-//! Who is asking. Deny by default: without authentication only this machine's
-//! own pages may ask; otherwise only who holds a key.
+//! Who is asking, by the head of a request. Without authentication only this
+//! machine's own pages may ask.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::Utf8Error;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, Uri, header};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use http::{HeaderMap, HeaderValue, Uri, header};
 
-use crate::domain::{Owner, Refusal};
+use crate::access::{Access, Caller};
+use crate::domain::{FileId, Owner, Refusal, Scope};
 use crate::http::Api;
-use crate::http::config::{ApiKey, CorsConfig};
+use crate::http::address::ClientAddress;
+use crate::http::config::CorsConfig;
 use crate::http::cors::origin_matches;
 use crate::http::problem::Problem;
 
-/// Who may ask.
-#[derive(Clone)]
-pub enum Access {
-    /// Everybody on this machine, as the owner `local`.
-    Loopback,
-    /// Everybody who can reach us, as the owner `local`: `--insecure-no-auth`.
-    Anybody,
-    /// Who holds one of these keys.
-    Keys(Vec<ApiKey>),
+/// An act that a route is for.
+pub trait Act {
+    /// What a token must be handed out for.
+    const SCOPE: Scope;
 }
 
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Loopback => "Loopback",
-            Self::Anybody => "Anybody",
-            Self::Keys(_) => "Keys",
-        })
+/// Uploading, and asking what has arrived.
+#[derive(Debug)]
+pub enum WriteUploads {}
+
+/// Lists of files, and what is in them.
+#[derive(Debug)]
+pub enum ReadFiles {}
+
+/// Deleting files.
+#[derive(Debug)]
+pub enum WriteFiles {}
+
+impl Act for WriteUploads {
+    const SCOPE: Scope = Scope::UploadsWrite;
+}
+
+impl Act for ReadFiles {
+    const SCOPE: Scope = Scope::FilesRead;
+}
+
+impl Act for WriteFiles {
+    const SCOPE: Scope = Scope::FilesWrite;
+}
+
+/// A caller who may do this.
+#[derive(Debug)]
+pub struct May<A> {
+    caller: Caller,
+    act: PhantomData<A>,
+}
+
+impl<A> May<A> {
+    /// Whose upload or file this is for the caller.
+    pub fn owner_of(&self, file_id: &FileId) -> &Owner {
+        self.caller.grant.owner_of(file_id)
     }
 }
 
-/// Who is asking, and whose uploads are meant.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Whose uploads a route about one upload means.
-    pub owner: Owner,
-    /// Whose uploads a list spans; none is everybody's.
-    pub listed: Option<Owner>,
+impl<A> Deref for May<A> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
 }
 
-impl Access {
-    /// Who is asking, by the request's head.
-    pub fn caller(&self, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Refusal> {
-        match self {
-            Self::Loopback | Self::Anybody => Ok(Caller { owner: Owner::local(), listed: Some(Owner::local()) }),
-            Self::Keys(keys) => {
-                let name = key_name(keys, headers)?;
-                match owner_parameter(uri)? {
-                    Some(owner) => Ok(Caller { owner: owner.clone(), listed: Some(owner) }),
-                    None => Ok(Caller { owner: Owner::of_key(name), listed: None }),
-                }
-            }
-        }
-    }
+impl<A: Act> FromRequestParts<Api> for May<A> {
+    type Rejection = Problem;
 
-    /// Without authentication, a form on any web page could post here and any
-    /// name could be made to resolve here (DNS rebinding): both are refused by
-    /// what browsers say of where a request comes from and goes to.
-    pub fn guard(&self, headers: &HeaderMap, port: u16, cors: &CorsConfig) -> Result<(), Refusal> {
-        match self {
-            Self::Anybody | Self::Keys(_) => return Ok(()),
-            Self::Loopback => {}
-        }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-        if !is_own(host, port) {
-            return Err(Refusal::HostNotAllowed { host: shown(host), port });
-        }
-        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-        let origin = origin.to_str().unwrap_or("");
-        let own = origin.strip_prefix("http://").is_some_and(|host| is_own(host, port));
-        let allowed = cors.allowed_origins.iter().any(|pattern| origin_matches(pattern, origin));
-        if own || allowed { Ok(()) } else { Err(Refusal::OriginNotAllowed { origin: shown(origin) }) }
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = caller(parts, api).await?;
+        caller.grant.allows(A::SCOPE)?;
+        Ok(Self { caller, act: PhantomData })
     }
+}
+
+/// A caller who holds a key: the application behind, or its operator.
+#[derive(Debug)]
+pub struct BackEnd;
+
+impl FromRequestParts<Api> for BackEnd {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = caller(parts, api).await?;
+        if caller.is_back_end { Ok(Self) } else { Err(Refusal::InsufficientScope { needed: "an API key" }.into()) }
+    }
+}
+
+async fn caller(parts: &Parts, api: &Api) -> Result<Caller, Refusal> {
+    let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let acts_for = match &*api.access {
+        Access::Loopback | Access::Anybody => None,
+        Access::Proven(_) => owner_parameter(&parts.uri)?,
+    };
+    let caller = match api.access.caller(authorization, acts_for).await {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            // Who guesses is told to wait, and no longer whether it was right.
+            api.rates.of_failures(&ClientAddress::of(parts, api.limits.trusted_proxies))?;
+            return Err(refusal);
+        }
+    };
+    api.rates.of_subject(&caller.grant.owner)?;
+    Ok(caller)
+}
+
+/// Without authentication, a form on any web page could post here and any
+/// name could be made to resolve here (DNS rebinding): both are refused by
+/// what browsers say of where a request comes from and goes to.
+pub fn guard(access: &Access, headers: &HeaderMap, port: u16, cors: &CorsConfig) -> Result<(), Refusal> {
+    match access {
+        Access::Anybody | Access::Proven(_) => return Ok(()),
+        Access::Loopback => {}
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    if !is_own(host, port) {
+        return Err(Refusal::HostNotAllowed { host: shown(host), port });
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or("");
+    let own = origin.strip_prefix("http://").is_some_and(|host| is_own(host, port));
+    let allowed = cors.allowed_origins.iter().any(|pattern| origin_matches(pattern, origin));
+    if own || allowed { Ok(()) } else { Err(Refusal::OriginNotAllowed { origin: shown(origin) }) }
 }
 
 /// Any loopback name with our port is our own.
@@ -101,23 +149,6 @@ fn shown(value: &str) -> String {
     value.chars().take(100).collect()
 }
 
-fn key_name<'a>(keys: &'a [ApiKey], headers: &HeaderMap) -> Result<&'a str, Refusal> {
-    let header = headers.get(header::AUTHORIZATION).ok_or(Refusal::Unauthorized { reason: "there is no key" })?;
-    let malformed = Refusal::Unauthorized { reason: "the Authorization header is not a bearer key" };
-    let header = header.as_bytes();
-    let is_bearer = header.len() > 7 && header[..7].eq_ignore_ascii_case(b"bearer ");
-    let key = if is_bearer { header[7..].trim_ascii() } else { return Err(malformed) };
-    let hash = Sha256::digest(key);
-    // All keys are compared, whichever matches: how long it takes tells nothing.
-    let mut found = None;
-    for known in keys {
-        if bool::from(known.sha256.ct_eq(&hash[..])) {
-            found = Some(known.name.as_str());
-        }
-    }
-    found.ok_or(Refusal::Unauthorized { reason: "the key is not known" })
-}
-
 fn owner_parameter(uri: &Uri) -> Result<Option<Owner>, Refusal> {
     let wrong = |reason: &str| Refusal::InvalidParameter { name: "owner", reason: reason.to_owned() };
     // Names are decoded as they are for all other parameters: `%6fwner` is one too.
@@ -134,14 +165,6 @@ fn owner_parameter(uri: &Uri) -> Result<Option<Owner>, Refusal> {
 fn decoded(text: &str) -> Result<String, Utf8Error> {
     let plus = text.replace('+', " ");
     percent_encoding::percent_decode_str(&plus).decode_utf8().map(Cow::into_owned)
-}
-
-impl FromRequestParts<Api> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        api.access.caller(&parts.headers, &parts.uri).map_err(Problem::from)
-    }
 }
 
 #[cfg(test)]
@@ -176,7 +199,7 @@ mod tests {
     #[test]
     fn without_authentication_foreign_pages_are_refused() {
         let cors = CorsConfig { allowed_origins: vec!["https://good.com".to_owned()], ..CorsConfig::default() };
-        let ask = |pairs: &[(&'static str, &str)]| Access::Loopback.guard(&headers(pairs), 8080, &cors).is_ok();
+        let ask = |pairs: &[(&'static str, &str)]| guard(&Access::Loopback, &headers(pairs), 8080, &cors).is_ok();
         assert!(ask(&[("host", "localhost:8080")]));
         assert!(ask(&[("host", "localhost:8080"), ("origin", "http://127.0.0.1:8080")]));
         assert!(ask(&[("host", "localhost:8080"), ("origin", "https://good.com")]));
@@ -190,23 +213,22 @@ mod tests {
     }
 
     #[test]
-    fn keys_name_their_owner() {
-        let keys =
-            vec![ApiKey::parse("shop:ck_secret").expect("a key"), ApiKey::parse("blog:ck_other").expect("a key")];
-        let access = Access::Keys(keys);
-        let ask =
-            |value: &str, uri: &str| access.caller(&headers(&[("authorization", value)]), &uri.parse().expect("a uri"));
-        assert_eq!(ask("Bearer ck_other", "/").map(|c| c.owner.to_string()), Ok("key:blog".to_owned()));
-        assert!(ask("bearer ck_secret", "/").is_ok_and(|c| c.listed.is_none()));
-        assert_eq!(ask("Bearer ck_secret", "/?a=1&owner=u%2F7").map(|c| c.owner.to_string()), Ok("u/7".to_owned()));
-        for wrong in ["Bearer nonsense", "Bearer ", "Basic ck_secret", "ck_secret", ""] {
-            assert!(ask(wrong, "/").is_err(), "{wrong}");
-        }
+    fn a_key_says_for_whom_it_acts() {
+        let ask = |uri: &str| owner_parameter(&uri.parse().expect("a uri"));
+        assert_eq!(
+            ask("/?a=1&owner=u%2F7").map(|owner| owner.map(|owner| owner.to_string())),
+            Ok(Some("u/7".to_owned()))
+        );
+        assert_eq!(ask("/?a=1"), Ok(None));
         for hidden in ["/?%6fwner=u7", "/?a&own%65r=u7&b=c", "/?b=owner=x&owner=u7"] {
-            assert_eq!(ask("Bearer ck_secret", hidden).map(|c| c.owner.to_string()), Ok("u7".to_owned()), "{hidden}");
+            assert_eq!(
+                ask(hidden).map(|owner| owner.map(|owner| owner.to_string())),
+                Ok(Some("u7".to_owned())),
+                "{hidden}"
+            );
         }
         for wrong in ["/?owner=", "/?owner", "/?owner=%ff", "/?owner=a&owner=a", "/?owner=a&%6fwner=b"] {
-            assert!(ask("Bearer ck_secret", wrong).is_err(), "{wrong}");
+            assert!(ask(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::{Checksum, FileId, Geometry, Owner, Refusal};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::finish::Finished;
 use crate::engine::put_chunk::PutChunk;
-use crate::http::auth::Caller;
+use crate::http::auth::{May, WriteUploads};
 use crate::http::encode::{self, Shown};
 use crate::http::form::{self, Length, Texts, Way};
 use crate::http::problem::Problem;
@@ -31,7 +31,7 @@ use declared::{declared_checksums, parse_index, single, whole_number};
 /// `PUT /chunks/{fileId}/{chunkIndex}`
 pub async fn put(
     State(api): State<Api>,
-    caller: Caller,
+    caller: May<WriteUploads>,
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
@@ -54,7 +54,7 @@ fn undecodable(rejection: &PathRejection) -> Refusal {
 /// `PUT /chunks`, which one preflight serves for all chunks.
 pub async fn put_by_headers(
     State(api): State<Api>,
-    caller: Caller,
+    caller: May<WriteUploads>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -66,16 +66,18 @@ pub async fn put_by_headers(
 
 async fn put_raw(
     api: Api,
-    caller: Caller,
+    caller: May<WriteUploads>,
     file_id: &str,
     index: &str,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     body::refuse_encoding(headers)?;
+    let file_id = FileId::parse(file_id)?;
     let put = PutChunk {
-        owner: caller.owner,
-        file_id: FileId::parse(file_id)?,
+        owner: caller.owner_of(&file_id).clone(),
+        terms: caller.grant.terms.clone(),
+        file_id,
         index: parse_index(index)?,
         bytes: body::content_length(headers),
         checksums: declared_checksums(headers)?,
@@ -86,25 +88,32 @@ async fn put_raw(
 }
 
 /// `POST /chunks` and `POST /upload-chunk`
-pub async fn post(State(api): State<Api>, caller: Caller, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn post(
+    State(api): State<Api>,
+    caller: May<WriteUploads>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
     body::refuse_encoding(&headers)?;
     let derive = api.engine.settings().upload.derive_file_id;
     let judge = if derive { judge_deriving } else { judge };
     let mut form = form::read(&headers, body, api.limits.body_idle_timeout, &api.form_buffers, judge).await?;
     // Their room is given back before the file is waited for.
-    let fields = ChunkFields::decode(&std::mem::take(&mut form.texts), &caller.owner, derive)?;
-    let upload = match api.engine.known(&caller.owner, &fields.file_id).await? {
+    let fields = ChunkFields::decode(&std::mem::take(&mut form.texts), &caller.grant.owner, derive)?;
+    let owner = caller.owner_of(&fields.file_id).clone();
+    let upload = match api.engine.known(&owner, &fields.file_id).await? {
         Some(upload) => {
             // What has ended is told so, whatever the form says of it.
             rules::closed(&upload.state).map_or(Ok(()), Err)?;
             rules::agrees(&upload, &fields.declared())?;
             upload
         }
-        None => api.engine.create(&caller.owner, fields.creation(form.length)?).await?.upload,
+        None => api.engine.create(&caller.grant, fields.creation(form.length)?).await?.upload,
     };
     let (bytes, body) = form.into_body(planned_bytes(&upload.geometry, fields.index), &api.form_buffers).await?;
     let put = PutChunk {
-        owner: caller.owner,
+        owner,
+        terms: caller.grant.terms.clone(),
         file_id: fields.file_id,
         index: fields.index,
         bytes,
@@ -249,7 +258,7 @@ pub(super) struct ChunksQuery {
 /// `GET /chunks?fileId=`
 pub(super) async fn get(
     State(api): State<Api>,
-    caller: Caller,
+    caller: May<WriteUploads>,
     Parameters(query): Parameters<ChunksQuery>,
 ) -> Result<Response, Problem> {
     let file_id = FileId::parse(query.file_id.as_deref().unwrap_or(""))?;
@@ -262,7 +271,7 @@ pub(super) async fn get(
             return Err(Refusal::InvalidParameter { name: "view", reason }.into());
         }
     };
-    Ok(match api.engine.chunks(&caller.owner, &file_id).await? {
+    Ok(match api.engine.chunks(caller.owner_of(&file_id), &file_id).await? {
         Some(view) => api.large_answers.json(&encode::chunks(&view, shown))?,
         // Nothing has been received; a 404 would be a permanent error to several uploaders.
         None => Json(json!({
@@ -279,10 +288,10 @@ struct CompleteBody {
 }
 
 /// `POST /chunks/complete`
-pub async fn complete(State(api): State<Api>, caller: Caller, body: Body) -> Result<Response, Problem> {
+pub async fn complete(State(api): State<Api>, caller: May<WriteUploads>, body: Body) -> Result<Response, Problem> {
     let wanted: CompleteBody = body::json(body, api.limits.body_idle_timeout).await?;
     let file_id = FileId::parse(&wanted.file_id)?;
-    match api.engine.complete(&caller.owner, &file_id).await? {
+    match api.engine.complete(caller.owner_of(&file_id), &file_id).await? {
         Finished::Completed(file) => Ok(Json(json!({"file": encode::file(&file)})).into_response()),
         Finished::Missing(missing) => Err(Refusal::ChunksMissing { missing }.into()),
         Finished::Failed(refusal) => Err(refusal.into()),

@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Level, debug, info, info_span, warn};
 
 use crate::domain::Refusal;
 use crate::http::Api;
+use crate::http::auth::guard;
 use crate::http::problem::{Problem, render};
 
 /// How much of a path is logged.
@@ -62,7 +63,7 @@ async fn inner(api: &Api, request: Request, next: Next) -> Response {
     }
     // Probes come with whatever Host the orchestrator has.
     let is_probe = matches!(request.uri().path(), "/livez" | "/readyz" | "/healthz");
-    if !is_probe && let Err(refusal) = api.access.guard(request.headers(), api.port, &api.cors_config) {
+    if !is_probe && let Err(refusal) = guard(&api.access, request.headers(), api.port, &api.cors_config) {
         return Problem::from(refusal).into_response();
     }
     next.run(request).await

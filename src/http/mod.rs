@@ -1,20 +1,27 @@
 //! HTTP: routes, what comes in decoded, what goes out encoded. A handler is
 //! decode → engine → encode; statuses are known to `problem` alone.
 
+pub mod address;
 pub mod auth;
 pub mod body;
 pub mod chunks;
 pub mod config;
+mod content;
 pub mod cors;
+mod disposition;
 pub mod encode;
 pub mod files;
 pub mod form;
 pub mod health;
 mod large;
 pub mod layer;
+mod links;
 pub mod multipart;
 pub mod page;
+mod pages;
 pub mod problem;
+mod rates;
+mod tokens;
 pub mod uploads;
 
 use std::sync::Arc;
@@ -29,11 +36,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::de::DeserializeOwned;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::access::{Access, AuthConfig, Authority};
 use crate::domain::{FileId, Refusal};
 use crate::engine::Engine;
 
-pub use auth::Access;
-pub use config::{ApiKey, AuthConfig, AuthMethod, AuthMode, CorsConfig, HealthConfig, LimitsConfig};
+pub use config::{CorsConfig, HealthConfig, LimitsConfig};
 pub use health::Health;
 use problem::Problem;
 
@@ -48,21 +55,41 @@ pub struct Api {
     lingering: body::Lingering,
     form_buffers: form::FormBuffers,
     large_answers: large::LargeAnswers,
+    rates: Arc<rates::Rates>,
+    links: Authority,
+    public_url: Option<Arc<str>>,
     health: Health,
     /// The port we listen on: part of our own name.
     port: u16,
 }
 
+/// What a listener is made of.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// The use cases.
+    pub engine: Engine,
+    /// Who may ask.
+    pub access: Arc<Access>,
+    /// Signs links, and tokens where there are any.
+    pub authority: Authority,
+    /// `limits.*`
+    pub limits: &'a LimitsConfig,
+    /// `auth.*`
+    pub auth: &'a AuthConfig,
+    /// `cors.*`
+    pub cors: &'a CorsConfig,
+    /// `public_url`
+    pub public_url: Option<&'a str>,
+    /// How we are.
+    pub health: Health,
+    /// The port we listen on.
+    pub port: u16,
+}
+
 impl Api {
-    /// Everything that a listener needs.
-    pub fn new(
-        engine: Engine,
-        access: Arc<Access>,
-        limits: &LimitsConfig,
-        cors: &CorsConfig,
-        health: Health,
-        port: u16,
-    ) -> Self {
+    /// A listener's own.
+    pub fn new(setup: Setup<'_>) -> Self {
+        let Setup { engine, access, authority, limits, auth, cors, public_url, health, port } = setup;
         Self {
             engine,
             access,
@@ -72,6 +99,9 @@ impl Api {
             lingering: body::Lingering::default(),
             form_buffers: form::FormBuffers::new(limits.form_buffer, limits.queue_wait),
             large_answers: large::LargeAnswers::default(),
+            rates: Arc::new(rates::Rates::new(limits.rate, auth.refresh_rate)),
+            links: authority,
+            public_url: public_url.map(Into::into),
             health,
             port,
         }
@@ -93,9 +123,13 @@ pub fn public(api: Api) -> Router {
         .route("/upload-chunk", post(chunks::post))
         .route("/chunks/{fileId}/{chunkIndex}", put(chunks::put))
         .route("/chunks/complete", post(chunks::complete))
-        .route("/files", post(files::post))
-        .route("/files/{fileId}", get(files::get))
-        .route("/files/{fileId}/content", get(files::content))
+        .route("/files", post(files::post).get(files::list))
+        .route("/files/{fileId}", get(files::get).delete(files::delete))
+        .route("/files/{fileId}/content", get(content::content))
+        .route("/files/{fileId}/sign", post(links::sign))
+        .route("/auth/tokens", post(tokens::log_in))
+        .route("/auth/refresh", post(tokens::refresh))
+        .route("/auth/revoke", post(tokens::revoke))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/healthz", get(health::healthz));

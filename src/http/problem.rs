@@ -57,10 +57,19 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::ChunkSizeMismatch { .. }
         | Refusal::BodyTooShort { .. }
         | Refusal::BodyTooLong { .. } => StatusCode::BAD_REQUEST,
-        Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-        Refusal::HostNotAllowed { .. } | Refusal::OriginNotAllowed { .. } | Refusal::CorsOriginNotAllowed { .. } => {
-            StatusCode::FORBIDDEN
-        }
+        Refusal::Unauthorized { .. }
+        | Refusal::TokenMalformed { .. }
+        | Refusal::TokenExpired { .. }
+        | Refusal::TokenRevoked
+        | Refusal::TokenReused
+        | Refusal::DeviceMismatch => StatusCode::UNAUTHORIZED,
+        Refusal::HostNotAllowed { .. }
+        | Refusal::OriginNotAllowed { .. }
+        | Refusal::CorsOriginNotAllowed { .. }
+        | Refusal::InsufficientScope { .. }
+        | Refusal::OtherFileId
+        | Refusal::SignatureInvalid
+        | Refusal::SignatureExpired => StatusCode::FORBIDDEN,
         Refusal::UploadNotFound | Refusal::FileNotFound | Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
@@ -74,23 +83,29 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
             StatusCode::GONE
         }
         Refusal::LengthRequired => StatusCode::LENGTH_REQUIRED,
-        Refusal::FileTooLarge { .. } | Refusal::SimpleFileTooLarge { .. } | Refusal::MetadataTooLarge { .. } => {
-            StatusCode::PAYLOAD_TOO_LARGE
-        }
-        Refusal::UnsupportedEncoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::FileTooLarge { .. }
+        | Refusal::SimpleFileTooLarge { .. }
+        | Refusal::MetadataTooLarge { .. }
+        | Refusal::QuotaExceeded { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::UnsupportedEncoding { .. } | Refusal::TypeNotAllowed { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::ChecksumMismatch { .. } | Refusal::IntegrityFailed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::TooManyUploads { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::Overloaded | Refusal::StoreUnavailable { .. } | Refusal::DatabaseUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Refusal::TooManyUploads { .. } | Refusal::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Overloaded
+        | Refusal::StoreUnavailable { .. }
+        | Refusal::DatabaseUnavailable
+        | Refusal::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::NotSupported { .. } => StatusCode::NOT_IMPLEMENTED,
         Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
 /// Seconds after which the same request may succeed.
-const fn retry_after(refusal: &Refusal) -> Option<u32> {
+fn retry_after(refusal: &Refusal) -> Option<u64> {
+    if let Refusal::RateLimited { wait, .. } = refusal {
+        return Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    }
     match status(refusal) {
         StatusCode::SERVICE_UNAVAILABLE => Some(2),
         StatusCode::TOO_MANY_REQUESTS => Some(10),
@@ -122,14 +137,30 @@ pub fn render(refusal: &Refusal, request_id: &str, answer: &mut Response) {
     if let Some(seconds) = retry_after(refusal) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"chunkgate\""));
+    if let Some(challenge) = challenge(refusal) {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if let Refusal::RangeNotSatisfiable { bytes } = refusal
         && let Ok(range) = HeaderValue::try_from(format!("bytes */{bytes}"))
     {
         headers.insert(header::CONTENT_RANGE, range);
     }
+}
+
+/// What a client needs to get in (RFC 6750 §3).
+#[expect(clippy::wildcard_enum_match_arm, reason = "most refusals are not about who asks")]
+fn challenge(refusal: &Refusal) -> Option<HeaderValue> {
+    let text = match refusal {
+        Refusal::Unauthorized { .. } => "Bearer realm=\"chunkgate\"".to_owned(),
+        Refusal::InsufficientScope { needed } if !needed.contains(' ') => {
+            format!("Bearer realm=\"chunkgate\", error=\"insufficient_scope\", scope=\"{needed}\"")
+        }
+        refusal if status(refusal) == StatusCode::UNAUTHORIZED => {
+            format!("Bearer realm=\"chunkgate\", error=\"invalid_token\", error_description=\"{}\"", refusal.code())
+        }
+        _ => return None,
+    };
+    HeaderValue::try_from(text).ok()
 }
 
 /// What a program can read beside the code.
@@ -144,6 +175,10 @@ fn members(refusal: &Refusal) -> Map<String, Value> {
         Refusal::FileTooLarge { bytes_max, .. } | Refusal::SimpleFileTooLarge { bytes_max } => {
             json!({"maxSize": bytes_max})
         }
+        Refusal::QuotaExceeded { used, quota, .. } => json!({"usedBytes": used, "quotaBytes": quota}),
+        Refusal::RateLimited { limit, .. } => json!({"limit": limit}),
+        Refusal::TooManyUploads { max } => json!({"limit": max}),
+        Refusal::InsufficientScope { needed } => json!({"neededScope": needed}),
         Refusal::ChunkConflict { index } | Refusal::ChunkSuperseded { index } => json!({"chunkIndex": index}),
         _ => json!({}),
     };

@@ -6,20 +6,16 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::domain::{Checksum, FileId, Refusal, Status, Timestamp, UploadId};
+use crate::domain::{Checksum, FileId, Refusal, Status};
 use crate::engine::create::{CreateUpload, Cut};
-use crate::engine::inspect::UploadView;
-use crate::http::auth::Caller;
+use crate::http::auth::{May, WriteUploads};
 use crate::http::problem::Problem;
-use crate::http::{Api, FileIdPath, Parameters, body, encode};
+use crate::http::{Api, FileIdPath, Parameters, body, encode, pages};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,27 +69,31 @@ impl CreateBody {
 }
 
 /// `POST /uploads`
-pub async fn create(State(api): State<Api>, caller: Caller, body: Body) -> Result<Response, Problem> {
+pub async fn create(State(api): State<Api>, caller: May<WriteUploads>, body: Body) -> Result<Response, Problem> {
     let wanted: CreateBody = body::json(body, api.limits.body_idle_timeout).await?;
-    let created = api.engine.create(&caller.owner, wanted.decode()?).await?;
+    let created = api.engine.create(&caller.grant, wanted.decode()?).await?;
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let view = api.engine.progress(created.upload).await?;
     Ok((status, Json(encode::view(&view))).into_response())
 }
 
 /// `GET /uploads/{fileId}`
-pub async fn get(State(api): State<Api>, caller: Caller, FileIdPath(file_id): FileIdPath) -> Result<Response, Problem> {
-    let view = api.engine.upload(&caller.owner, &file_id).await?;
+pub async fn get(
+    State(api): State<Api>,
+    caller: May<WriteUploads>,
+    FileIdPath(file_id): FileIdPath,
+) -> Result<Response, Problem> {
+    let view = api.engine.upload(caller.owner_of(&file_id), &file_id).await?;
     Ok(Json(encode::view(&view)).into_response())
 }
 
 /// `DELETE /uploads/{fileId}`
 pub async fn abort(
     State(api): State<Api>,
-    caller: Caller,
+    caller: May<WriteUploads>,
     FileIdPath(file_id): FileIdPath,
 ) -> Result<StatusCode, Problem> {
-    api.engine.abort(&caller.owner, &file_id).await?;
+    api.engine.abort(caller.owner_of(&file_id), &file_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -107,40 +107,34 @@ pub(super) struct ListQuery {
 /// `GET /uploads`
 pub(super) async fn list(
     State(api): State<Api>,
-    caller: Caller,
+    caller: May<WriteUploads>,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, Problem> {
     let status = query.status.as_deref().map(parse_status).transpose()?;
-    let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
-    let limit = parse_limit(query.limit.as_deref())?;
+    let after = query.cursor.as_deref().map(pages::after).transpose()?;
+    let limit = pages::limit(query.limit.as_deref())?;
     // One more than asked for tells whether there is a next page.
-    let mut uploads = api.engine.uploads(caller.listed.as_ref(), status, after, limit + 1).await?;
+    let mut uploads = match &caller.grant.terms.file_id {
+        // A token for one upload lists that one.
+        Some(only) => {
+            let known = api.engine.known(&caller.grant.owner, only).await?;
+            let found = match known {
+                Some(upload) => vec![api.engine.progress(upload).await?],
+                None => Vec::new(),
+            };
+            found
+                .into_iter()
+                .filter(|view| after.is_none() && status.is_none_or(|status| view.upload.state.status() == status))
+                .collect()
+        }
+        None => api.engine.uploads(caller.listed.as_ref(), status, after, limit + 1).await?,
+    };
     let more = uploads.len() > limit as usize;
     uploads.truncate(limit as usize);
-    let more = fit(&mut uploads) || more;
-    let next = uploads.last().filter(|_| more).map(|last| cursor(last.upload.created_at, last.upload.id));
+    let more = pages::fit(&mut uploads, |view| &view.upload.metadata) || more;
+    let next = uploads.last().filter(|_| more).map(|last| pages::cursor(last.upload.created_at, last.upload.id));
     let bodies: Vec<_> = uploads.iter().map(encode::view).collect();
     Ok(api.large_answers.json(&json!({"uploads": bodies, "nextCursor": next}))?)
-}
-
-/// About what one upload takes in a list beside its metadata.
-const UPLOAD_BYTES: usize = 1 << 10;
-/// What a page may take: many may be written at once, each to a slow reader.
-const PAGE_BYTES_MAX: usize = 1 << 20;
-
-/// Ends a page early whose metadata would make it large. Whether there is more
-/// is said by `nextCursor`, never by the length.
-fn fit(uploads: &mut Vec<UploadView>) -> bool {
-    let all = uploads.len();
-    let mut bytes = 0;
-    let fits = uploads.iter().take_while(|view| {
-        let metadata = &view.upload.metadata;
-        bytes += UPLOAD_BYTES + metadata.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        bytes <= PAGE_BYTES_MAX
-    });
-    let count = fits.count().max(1);
-    uploads.truncate(count);
-    count < all
 }
 
 fn parse_status(text: &str) -> Result<Status, Refusal> {
@@ -148,48 +142,4 @@ fn parse_status(text: &str) -> Result<Status, Refusal> {
         name: "status",
         reason: format!("is one of {}", Status::ALL.map(Status::name).join(", ")),
     })
-}
-
-fn parse_limit(text: Option<&str>) -> Result<u32, Refusal> {
-    let limit = text.map_or(Some(20), |text| text.parse().ok().filter(|limit| (1..=1000).contains(limit)));
-    limit.ok_or_else(|| Refusal::InvalidParameter { name: "limit", reason: "is a number from 1 to 1000".to_owned() })
-}
-
-fn cursor(at: Timestamp, id: UploadId) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}.{id}", at.millis()))
-}
-
-fn parse_cursor(text: &str) -> Result<(Timestamp, UploadId), Refusal> {
-    let read = || {
-        let plain = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let (millis, id) = plain.split_once('.')?;
-        Some((Timestamp::from_millis(millis.parse().ok()?), UploadId(Uuid::parse_str(id).ok()?)))
-    };
-    read().ok_or_else(|| Refusal::InvalidParameter {
-        name: "cursor",
-        reason: "is not one that this gateway gave out: begin without it".to_owned(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_comes_back_as_it_was_given() {
-        let (at, id) = (Timestamp::from_millis(1_795_255_740_007), UploadId(Uuid::from_u128(7)));
-        assert_eq!(parse_cursor(&cursor(at, id)), Ok((at, id)));
-        for wrong in ["", "!", "AAAA", "MS4y"] {
-            assert!(parse_cursor(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_limit_is_one_to_a_thousand() {
-        assert_eq!(parse_limit(None), Ok(20));
-        assert_eq!(parse_limit(Some("1000")), Ok(1000));
-        for wrong in ["0", "1001", "-1", "x", ""] {
-            assert!(parse_limit(Some(wrong)).is_err(), "{wrong}");
-        }
-    }
 }

@@ -6,6 +6,7 @@ use crate::domain::{Checksum, FileId, Geometry, ObjectKey, Owner, State, Status,
 use crate::ledger::db::{Conn, Value, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
+use crate::ledger::owners::{self, Allowance, Taken};
 use crate::ledger::{End, Ledger, size, states, uploads, written};
 
 /// An upload that does not exist yet.
@@ -31,6 +32,8 @@ pub struct NewUpload {
     pub auto_complete: bool,
     /// Where the object will lie.
     pub key: ObjectKey,
+    /// What it takes of its owner's bytes, as far as that is known.
+    pub reserved_bytes: u64,
     /// Now.
     pub at: Timestamp,
     /// When it is given up if no chunk comes.
@@ -47,16 +50,21 @@ pub enum Creation {
     Known(Upload),
     /// Its owner has as many open ones as are allowed.
     TooManyOpen,
+    /// Its owner has not so many bytes left.
+    NoRoom {
+        /// What is taken.
+        used_bytes: u64,
+    },
 }
 
 impl Ledger {
     /// Begins an upload, unless its fileId means one that is open, completing
     /// or completed. One that was aborted, expired or failed is replaced. Of
     /// many at once, one is created and all others get to know it.
-    pub async fn create_upload(&self, new: &NewUpload, open_max: u32) -> Result<Creation, LedgerError> {
+    pub async fn create_upload(&self, new: &NewUpload, allowance: Allowance) -> Result<Creation, LedgerError> {
         let attempt = || {
             let new = new.clone();
-            self.write(move |conn| Box::pin(async move { create(conn, &new, open_max).await }))
+            self.write(move |conn| Box::pin(async move { create(conn, &new, allowance).await }))
         };
         unless_contended(attempt).await
     }
@@ -69,12 +77,12 @@ impl Ledger {
         &self,
         old: UploadId,
         new: &NewUpload,
-        open_max: u32,
+        allowance: Allowance,
         events: &[NewEvent],
     ) -> Result<Creation, LedgerError> {
         let attempt = || {
             let (new, events) = (new.clone(), events.to_vec());
-            self.write(move |conn| Box::pin(async move { restart(conn, old, &new, open_max, &events).await }))
+            self.write(move |conn| Box::pin(async move { restart(conn, old, &new, allowance, &events).await }))
         };
         unless_contended(attempt).await
     }
@@ -99,7 +107,7 @@ where
 ///
 /// All transactions lock an upload's row before its owner's, so none waits for
 /// another in a circle.
-async fn create(conn: &mut Conn, new: &NewUpload, open_max: u32) -> Result<End<Option<Creation>>, LedgerError> {
+async fn create(conn: &mut Conn, new: &NewUpload, allowance: Allowance) -> Result<End<Option<Creation>>, LedgerError> {
     if !insert(conn, new).await? {
         match uploads::find(conn, &new.owner, &new.file_id).await? {
             Some(current) if !is_over(current.state.status()) => {
@@ -109,17 +117,14 @@ async fn create(conn: &mut Conn, new: &NewUpload, open_max: u32) -> Result<End<O
             Some(_) | None => return Ok(End::Rollback(None)),
         }
     }
-    if !count_open(conn, &new.owner, open_max).await? {
-        return Ok(End::Rollback(Some(Creation::TooManyOpen)));
-    }
-    Ok(End::Commit(Some(Creation::Created(opened(new)))))
+    taken(conn, new, allowance).await
 }
 
 async fn restart(
     conn: &mut Conn,
     old: UploadId,
     new: &NewUpload,
-    open_max: u32,
+    allowance: Allowance,
     events: &[NewEvent],
 ) -> Result<End<Option<Creation>>, LedgerError> {
     match uploads::find(conn, &new.owner, &new.file_id).await? {
@@ -127,7 +132,7 @@ async fn restart(
             return Ok(End::Rollback(Some(Creation::Known(current))));
         }
         Some(_) => {}
-        None => return create(conn, new, open_max).await,
+        None => return create(conn, new, allowance).await,
     }
     let aborted = states::abort(conn, old, new.at).await?;
     if aborted.is_some() {
@@ -136,13 +141,10 @@ async fn restart(
     if !retire(conn, old).await? || !insert(conn, new).await? {
         return Ok(End::Rollback(None));
     }
-    if let Some(owner) = &aborted {
-        states::release(conn, owner).await?;
+    if let Some(held) = &aborted {
+        owners::close(conn, held, 0).await?;
     }
-    if !count_open(conn, &new.owner, open_max).await? {
-        return Ok(End::Rollback(Some(Creation::TooManyOpen)));
-    }
-    Ok(End::Commit(Some(Creation::Created(opened(new)))))
+    taken(conn, new, allowance).await
 }
 
 /// Whether the fileId is free again.
@@ -167,20 +169,21 @@ pub(super) async fn retire(conn: &mut Conn, id: UploadId) -> Result<bool, Ledger
     conn.swapped(sql(text).bind(id.0)).await
 }
 
-/// One more open upload, if its owner may have one more.
-async fn count_open(conn: &mut Conn, owner: &Owner, open_max: u32) -> Result<bool, LedgerError> {
-    let text = "INSERT INTO owners (owner, open_uploads) SELECT $1, 1 WHERE $2 > 0 \
-                ON CONFLICT (owner) DO UPDATE SET open_uploads = owners.open_uploads + 1 \
-                WHERE owners.open_uploads < $2";
-    conn.swapped(sql(text).bind(owner.as_str()).bind(open_max)).await
+/// The last step: whether its owner may have one more.
+async fn taken(conn: &mut Conn, new: &NewUpload, allowance: Allowance) -> Result<End<Option<Creation>>, LedgerError> {
+    Ok(match owners::open(conn, &new.owner, new.reserved_bytes, allowance).await? {
+        Taken::Yes => End::Commit(Some(Creation::Created(opened(new)))),
+        Taken::TooManyOpen => End::Rollback(Some(Creation::TooManyOpen)),
+        Taken::NoRoom { used_bytes } => End::Rollback(Some(Creation::NoRoom { used_bytes })),
+    })
 }
 
 /// The row, unless the fileId is taken.
 async fn insert(conn: &mut Conn, new: &NewUpload) -> Result<bool, LedgerError> {
     let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
-                chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
-                updated_at, expires_at) \
-                VALUES ($1, $2, $3, TRUE, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'uploading', $14, $14, $15) \
+                chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, reserved_bytes, state, \
+                created_at, updated_at, expires_at) \
+                VALUES ($1, $2, $3, TRUE, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'uploading', $15, $15, $16) \
                 ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING";
     let times = vec![Value::from(new.at.millis()), Value::from(new.expires_at.millis())];
     conn.swapped(sql(text).bind_all(columns(new)).bind_all(times)).await
@@ -188,7 +191,7 @@ async fn insert(conn: &mut Conn, new: &NewUpload) -> Result<bool, LedgerError> {
 
 /// What every new row says, in the order `id, owner, file_id, file_name,
 /// content_type, metadata, total_chunks, chunk_bytes, last_bytes, file_bytes,
-/// checksum, auto_complete, object_key`.
+/// checksum, auto_complete, object_key, reserved_bytes`.
 fn columns(new: &NewUpload) -> Vec<Value> {
     vec![
         new.id.0.into(),
@@ -204,6 +207,7 @@ fn columns(new: &NewUpload) -> Vec<Value> {
         new.checksum.map(|c| c.tagged()).into(),
         new.auto_complete.into(),
         new.key.as_str().into(),
+        size(new.reserved_bytes).into(),
     ]
 }
 
@@ -224,5 +228,6 @@ fn opened(new: &NewUpload) -> Upload {
         created_at: new.at,
         updated_at: new.at,
         expires_at: new.expires_at,
+        reserved_bytes: new.reserved_bytes,
     }
 }

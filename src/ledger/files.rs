@@ -10,7 +10,8 @@ use crate::ledger::create::{NewUpload, is_over, retire, unless_contended};
 use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
-use crate::ledger::rows::Reader;
+use crate::ledger::owners::{self, Allowance};
+use crate::ledger::rows::{Reader, file_columns};
 use crate::ledger::{End, Ledger, rows, size, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
@@ -24,6 +25,32 @@ pub enum FileCreation {
     /// It took so long that the sweeper has condemned its object, or it was
     /// not intended.
     Condemned,
+    /// Its owner has not so many bytes left.
+    NoRoom {
+        /// What is taken.
+        used_bytes: u64,
+    },
+}
+
+/// What became of files that were to be recorded together.
+#[derive(Debug)]
+pub(super) enum Recording {
+    /// Of each, whether it is recorded; else its fileId is taken.
+    Done(Vec<bool>),
+    /// One of them has no intent any more: none is to stay.
+    Condemned,
+    /// One of their owners has not so many bytes left: none is to stay.
+    NoRoom,
+}
+
+impl Recording {
+    /// What is as it mostly is; of all else, each is looked at alone.
+    pub(super) fn usual(self) -> Option<Vec<bool>> {
+        match self {
+            Self::Done(done) => Some(done),
+            Self::Condemned | Self::NoRoom => None,
+        }
+    }
 }
 
 impl Ledger {
@@ -61,9 +88,10 @@ impl Ledger {
         &self,
         new: &NewUpload,
         file: &File,
+        allowance: Allowance,
         events: &[NewEvent],
     ) -> Result<FileCreation, LedgerError> {
-        let whole = NewFile { new: new.clone(), file: file.clone(), events: events.to_vec() };
+        let whole = NewFile { new: new.clone(), file: file.clone(), allowance, events: events.to_vec() };
         if self.writer()?.create_file(whole.clone()).await? {
             return Ok(FileCreation::Created);
         }
@@ -74,10 +102,30 @@ impl Ledger {
         unless_contended(attempt).await
     }
 
+    /// Removes a file: its fileId is as unknown as before, its bytes are its
+    /// owner's again, and the sweeper sees to it that its object goes. `None`
+    /// when there is none, or it is another by now.
+    pub async fn delete_file(&self, file: &File) -> Result<bool, LedgerError> {
+        let (file, now) = (file.clone(), self.now());
+        self.write(move |conn| {
+            Box::pin(async move {
+                // As an upload that was given up: nothing may lie under its key.
+                let text = "UPDATE uploads SET state = 'aborted', is_current = FALSE, ended_at = $2, updated_at = $2, \
+                            clean_at = $2 WHERE id = $1 AND state = 'completed' AND is_current";
+                if !conn.swapped(sql(text).bind(file.id.0).bind(now.millis())).await? {
+                    return Ok(End::Rollback(false));
+                }
+                conn.execute(sql("DELETE FROM files WHERE id = $1").bind(file.id.0)).await?;
+                owners::remove_file(conn, &file.owner, file.object.bytes).await?;
+                Ok(End::Commit(true))
+            })
+        })
+        .await
+    }
+
     /// The file of this id.
     pub async fn find_file(&self, owner: &Owner, file_id: &FileId) -> Result<Option<File>, LedgerError> {
-        let text = "SELECT id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, crc64, \
-                    completed_at, declared, verified FROM files WHERE owner = $1 AND file_id = $2";
+        let text = concat!("SELECT ", file_columns!(), " FROM files f WHERE f.owner = $1 AND f.file_id = $2");
         let query = sql(text).bind(owner.as_str()).bind(file_id.as_str());
         self.read().await?.row(query).await?.as_ref().map(rows::file).transpose()
     }
@@ -95,6 +143,7 @@ pub(super) struct Intent {
 pub(super) struct NewFile {
     new: NewUpload,
     file: File,
+    allowance: Allowance,
     events: Vec<NewEvent>,
 }
 
@@ -108,9 +157,8 @@ pub(super) async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(
 }
 
 /// Records many files in as few statements as one takes, in a transaction of
-/// the caller's. Says of each whether it is recorded, or its fileId is taken.
-/// `None` when one of them has no intent any more: then none is to stay.
-pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Option<Vec<bool>>, LedgerError> {
+/// the caller's.
+pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, LedgerError> {
     let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
                 chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
                 updated_at, expires_at, completed_at, ended_at, etag, crc64) \
@@ -130,16 +178,20 @@ pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Op
     let recorded = || files.iter().zip(&done).filter(|(_, done)| **done).map(|(file, _)| file);
     let keys: Vec<String> = recorded().map(|file| file.file.key.as_str().to_owned()).collect();
     if keys.is_empty() {
-        return Ok(Some(done));
+        return Ok(Recording::Done(done));
     }
     let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND NOT condemned";
     if conn.execute(sql(text).bind(keys)).await? < inserted.len() as u64 {
-        return Ok(None);
+        return Ok(Recording::Condemned);
     }
     written::insert_files(conn, recorded().map(|file| &file.file)).await?;
     let events: Vec<NewEvent> = recorded().flat_map(|file| file.events.iter().cloned()).collect();
     outbox::announce(conn, &events).await?;
-    Ok(Some(done))
+    // The same for all: it is configured.
+    let Some(NewFile { allowance, .. }) = files.first() else { return Ok(Recording::Done(done)) };
+    let taken = recorded().map(|file| (&file.new.owner, file.file.object.bytes));
+    let has_room = owners::add_files(conn, taken, *allowance).await?;
+    Ok(if has_room { Recording::Done(done) } else { Recording::NoRoom })
 }
 
 impl NewFile {
@@ -173,9 +225,13 @@ impl NewFile {
 /// another writer came in between.
 async fn create(conn: &mut Conn, file: NewFile) -> Result<End<Option<FileCreation>>, LedgerError> {
     match create_many(conn, std::slice::from_ref(&file)).await? {
-        None => return Ok(End::Rollback(Some(FileCreation::Condemned))),
-        Some(done) if done == [true] => return Ok(End::Commit(Some(FileCreation::Created))),
-        Some(_) => {}
+        Recording::Condemned => return Ok(End::Rollback(Some(FileCreation::Condemned))),
+        Recording::NoRoom => {
+            let used_bytes = owners::used_bytes(conn, file.new.owner.as_str()).await?;
+            return Ok(End::Rollback(Some(FileCreation::NoRoom { used_bytes })));
+        }
+        Recording::Done(done) if done == [true] => return Ok(End::Commit(Some(FileCreation::Created))),
+        Recording::Done(_) => {}
     }
     match uploads::find(conn, &file.new.owner, &file.new.file_id).await? {
         Some(current) if !is_over(current.state.status()) => Ok(End::Rollback(Some(FileCreation::Known(current)))),

@@ -21,15 +21,18 @@ pub mod error;
 mod files;
 mod jobs;
 mod keys;
+mod listing;
 mod lock;
 mod open;
 mod outbox;
+mod owners;
 #[cfg(test)]
 mod plans;
 mod record;
 mod rows;
 mod states;
 mod sweeping;
+mod tokens;
 mod uploads;
 mod writer;
 mod written;
@@ -55,11 +58,14 @@ pub use create::{Creation, NewUpload};
 pub use error::{LedgerError, OpenError};
 pub use files::FileCreation;
 pub use jobs::JobClaim;
+pub use listing::{FileFilter, PageStart};
 pub use open::Migrated;
 pub use outbox::{Delivery, NewEvent, OutboxCounts};
+pub use owners::{Allowance, Reservation};
 pub use record::{RecordChunk, Recorded};
 pub use states::Failing;
 pub use sweeping::Remains;
+pub use tokens::{Family, KeySecret, SigningKey};
 pub use uploads::SessionSet;
 
 /// The ledger, open. Clones are the same ledger.

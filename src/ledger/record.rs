@@ -215,7 +215,8 @@ async fn teach(conn: &mut Conn, id: Uuid, lesson: Lesson) -> Result<Option<Entry
     /// Each number is set once, so there is little to lose against.
     const ATTEMPTS: u32 = 4;
     for _ in 0..ATTEMPTS {
-        let text = "SELECT id, state, total_chunks, chunk_bytes, last_bytes, file_bytes FROM uploads WHERE id = $1";
+        let text = "SELECT id, state, total_chunks, chunk_bytes, last_bytes, file_bytes, reserved_bytes \
+                    FROM uploads WHERE id = $1";
         let Some(row) = conn.row(sql(text).bind(id)).await? else { return Ok(Some(Entry::NotOpen)) };
         let read = Reader::new(&row, "uploads", &["id"]);
         let size_of = |column| read.get::<Option<i64>>(column).map(|v| v.map(i64::cast_unsigned));
@@ -230,6 +231,13 @@ async fn teach(conn: &mut Conn, id: Uuid, lesson: Lesson) -> Result<Option<Entry
             Some(taught) if taught == known => return Ok(None),
             Some(taught) => taught,
         };
+        // Of two lessons at once neither has reserved what both make together: the chunk comes again and does.
+        let reserved = read.size("reserved_bytes")?;
+        if reserved > 0 && taught.bytes_to_reserve() > reserved {
+            return Err(LedgerError::Unavailable(
+                "the upload's size was being learnt by two chunks at once".to_owned(),
+            ));
+        }
         // On what was judged, so that of two lessons that contradict each other one is refused.
         let text = "UPDATE uploads SET chunk_bytes = $2, last_bytes = $3 WHERE id = $1 AND state = 'uploading' \
                     AND chunk_bytes IS NOT DISTINCT FROM $4 AND last_bytes IS NOT DISTINCT FROM $5";

@@ -17,7 +17,7 @@ macro_rules! upload_columns {
     () => {
         "u.id, u.owner, u.file_id, u.file_name, u.content_type, u.metadata, u.total_chunks, u.chunk_bytes, \
          u.last_bytes, u.file_bytes, u.checksum, u.auto_complete, u.object_key, u.state, u.session, u.failure, \
-         u.lease_token, u.etag, u.crc64, u.completed_at, u.created_at, u.updated_at, u.expires_at"
+         u.lease_token, u.etag, u.crc64, u.completed_at, u.created_at, u.updated_at, u.expires_at, u.reserved_bytes"
     };
 }
 
@@ -36,7 +36,15 @@ macro_rules! count_columns {
     };
 }
 
-pub(super) use {chunk_columns, count_columns, upload_columns};
+/// The columns that `file` reads, of a table called `f`.
+macro_rules! file_columns {
+    () => {
+        "f.id, f.owner, f.file_id, f.file_name, f.content_type, f.metadata, f.object_key, f.etag, f.bytes, f.crc64, \
+         f.completed_at, f.declared, f.verified"
+    };
+}
+
+pub(super) use {chunk_columns, count_columns, file_columns, upload_columns};
 
 /// A row being read, with the names that an error needs.
 pub(super) struct Reader<'r> {
@@ -129,6 +137,7 @@ pub(super) fn upload(row: &Row) -> Result<Upload, LedgerError> {
         created_at: read.time("created_at")?,
         updated_at: read.time("updated_at")?,
         expires_at: read.time("expires_at")?,
+        reserved_bytes: read.size("reserved_bytes")?,
     })
 }
 

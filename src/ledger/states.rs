@@ -5,7 +5,7 @@ use crate::domain::{Failure, File, Lease, LeaseToken, Status, Timestamp, UploadI
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
-use crate::ledger::rows::Reader;
+use crate::ledger::owners::{self, Held};
 use crate::ledger::{End, Ledger, Nature, size, written};
 
 /// From where an upload fails.
@@ -96,12 +96,12 @@ impl Ledger {
         let (file, events, now) = (file.clone(), events.to_vec(), self.now());
         self.write(move |conn| {
             Box::pin(async move {
-                let Some(owner) = complete(conn, id, lease, &file, now).await? else {
+                let Some(held) = complete(conn, id, lease, &file, now).await? else {
                     return Ok(End::Rollback(false));
                 };
                 written::insert_files(conn, std::iter::once(&file)).await?;
                 outbox::announce(conn, &events).await?;
-                release(conn, &owner).await?;
+                owners::close(conn, &held, file.object.bytes).await?;
                 Ok(End::Commit(true))
             })
         })
@@ -119,13 +119,13 @@ impl Ledger {
         let (events, now) = (events.to_vec(), self.now());
         self.write(move |conn| {
             Box::pin(async move {
-                let owner = match failing {
+                let held = match failing {
                     Failing::Merging(lease) => fail_leased(conn, id, lease, failure, now).await?,
                     Failing::Open => end(conn, id, Status::Failed, Some(failure), now, None).await?,
                     Failing::Untouched if has_chunks(conn, id).await? => None,
                     Failing::Untouched => end(conn, id, Status::Failed, Some(failure), now, None).await?,
                 };
-                announce_end(conn, owner, &events).await
+                announce_end(conn, held, &events).await
             })
         })
         .await
@@ -136,8 +136,8 @@ impl Ledger {
         let (events, now) = (events.to_vec(), self.now());
         self.write(move |conn| {
             Box::pin(async move {
-                let owner = abort(conn, id, now).await?;
-                announce_end(conn, owner, &events).await
+                let held = abort(conn, id, now).await?;
+                announce_end(conn, held, &events).await
             })
         })
         .await
@@ -149,20 +149,20 @@ impl Ledger {
         let events = events.to_vec();
         self.write(move |conn| {
             Box::pin(async move {
-                let owner = end(conn, id, Status::Expired, None, now, Some(now)).await?;
-                announce_end(conn, owner, &events).await
+                let held = end(conn, id, Status::Expired, None, now, Some(now)).await?;
+                announce_end(conn, held, &events).await
             })
         })
         .await
     }
 }
 
-/// uploading → aborted; says whose it was.
-pub(super) async fn abort(conn: &mut Conn, id: UploadId, at: Timestamp) -> Result<Option<String>, LedgerError> {
+/// uploading → aborted; says what it had taken.
+pub(super) async fn abort(conn: &mut Conn, id: UploadId, at: Timestamp) -> Result<Option<Held>, LedgerError> {
     end(conn, id, Status::Aborted, None, at, None).await
 }
 
-/// Out of uploading for good; says whose it was. With `expired_by`, only if it
+/// Out of uploading for good; says what it had taken. With `expired_by`, only if it
 /// has expired by then.
 async fn end(
     conn: &mut Conn,
@@ -171,13 +171,13 @@ async fn end(
     failure: Option<Failure>,
     at: Timestamp,
     expired_by: Option<Timestamp>,
-) -> Result<Option<String>, LedgerError> {
+) -> Result<Option<Held>, LedgerError> {
     let text = "UPDATE uploads SET state = $2, failure = $3, ended_at = $4, updated_at = $4, \
                 clean_at = CASE WHEN session IS NOT NULL OR begins > 0 THEN $4 END, chunks_kept = TRUE \
-                WHERE id = $1 AND state = 'uploading' AND expires_at <= $5 RETURNING id, owner";
+                WHERE id = $1 AND state = 'uploading' AND expires_at <= $5 RETURNING id, owner, reserved_bytes";
     let failure = failure.map(|f| f.code().to_owned());
     let swap = sql(text).bind(id.0).bind(status.name()).bind(failure).bind(at.millis());
-    owner_of(conn.rows(swap.bind(expired_by.map_or(i64::MAX, Timestamp::millis))).await?.first())
+    conn.rows(swap.bind(expired_by.map_or(i64::MAX, Timestamp::millis))).await?.first().map(Held::of).transpose()
 }
 
 async fn has_chunks(conn: &mut Conn, id: UploadId) -> Result<bool, LedgerError> {
@@ -191,13 +191,13 @@ async fn fail_leased(
     lease: Lease,
     failure: Failure,
     at: Timestamp,
-) -> Result<Option<String>, LedgerError> {
+) -> Result<Option<Held>, LedgerError> {
     let text = "UPDATE uploads SET state = 'failed', failure = $3, ended_at = $4, updated_at = $4, \
                 lease_token = NULL, clean_at = CASE WHEN session IS NOT NULL OR begins > 0 THEN $4 END, \
                 chunks_kept = TRUE \
-                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner";
+                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner, reserved_bytes";
     let swap = sql(text).bind(id.0).bind(lease.token.0).bind(failure.code()).bind(at.millis());
-    owner_of(conn.rows(swap).await?.first())
+    conn.rows(swap).await?.first().map(Held::of).transpose()
 }
 
 async fn complete(
@@ -206,32 +206,22 @@ async fn complete(
     lease: Lease,
     file: &File,
     at: Timestamp,
-) -> Result<Option<String>, LedgerError> {
+) -> Result<Option<Held>, LedgerError> {
     // More than one multipart upload was asked for: the others may be there still.
     let text = "UPDATE uploads SET state = 'completed', etag = $3, crc64 = $4, file_bytes = $5, completed_at = $6, \
                 ended_at = $6, updated_at = $7, lease_token = NULL, \
                 clean_at = CASE WHEN begins > 1 THEN $6 END, chunks_kept = TRUE \
-                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner";
+                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner, reserved_bytes";
     let object = &file.object;
     let swap = sql(text).bind(id.0).bind(lease.token.0).bind(object.etag.as_str());
     let swap = swap.bind(object.crc64.0.cast_signed()).bind(size(object.bytes)).bind(object.completed_at.millis());
-    owner_of(conn.rows(swap.bind(at.millis())).await?.first())
-}
-
-fn owner_of(row: Option<&crate::ledger::db::Row>) -> Result<Option<String>, LedgerError> {
-    row.map(|row| Reader::new(row, "uploads", &["id"]).get("owner")).transpose()
+    conn.rows(swap.bind(at.millis())).await?.first().map(Held::of).transpose()
 }
 
 /// What follows from an end, if it took place.
-async fn announce_end(conn: &mut Conn, owner: Option<String>, events: &[NewEvent]) -> Result<End<bool>, LedgerError> {
-    let Some(owner) = owner else { return Ok(End::Rollback(false)) };
+async fn announce_end(conn: &mut Conn, held: Option<Held>, events: &[NewEvent]) -> Result<End<bool>, LedgerError> {
+    let Some(held) = held else { return Ok(End::Rollback(false)) };
     outbox::announce(conn, events).await?;
-    release(conn, &owner).await?;
+    owners::close(conn, &held, 0).await?;
     Ok(End::Commit(true))
-}
-
-/// One open upload less. Last in its transaction: it locks the owner's row.
-pub(super) async fn release(conn: &mut Conn, owner: &str) -> Result<(), LedgerError> {
-    let text = "UPDATE owners SET open_uploads = open_uploads - 1 WHERE owner = $1 AND open_uploads > 0";
-    conn.execute(sql(text).bind(owner)).await.map(|_| ())
 }

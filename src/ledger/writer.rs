@@ -337,7 +337,14 @@ mod tests {
         assert_eq!(panics.await, Err(closed()));
         ledger.ping().await.unwrap();
         assert!(matches!(ledger.record_chunk(chunk(0, "e")).await, Ok(Recorded::New(_))));
-        let row = ledger.read().await.unwrap().row(sql("SELECT begins FROM uploads")).await.unwrap().unwrap();
+        let row = ledger
+            .read()
+            .await
+            .unwrap()
+            .row(sql("SELECT begins FROM uploads WHERE id = $1").bind(UPLOAD))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(row.get::<i64>("begins").unwrap(), 0);
     }
 
@@ -364,7 +371,14 @@ mod tests {
             assert_eq!(written.is_err(), n % 5 == 0, "{written:?}");
             assert!(matches!(recorded, Ok(Recorded::New(_))));
         }
-        let row = ledger.read().await.unwrap().row(sql("SELECT begins FROM uploads")).await.unwrap().unwrap();
+        let row = ledger
+            .read()
+            .await
+            .unwrap()
+            .row(sql("SELECT begins FROM uploads WHERE id = $1").bind(UPLOAD))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(row.get::<i64>("begins").unwrap(), 40);
     }
 }

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use crate::domain::{Crc64, ObjectKey, Part, SessionId};
 use crate::store::{
-    Begin, Body, Limits, ListedUpload, NewPart, Reading, Store, StoreError, StoredObject, StoredPart, Target, error,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Reading, Store, StoreError, StoredObject, StoredPart, Target,
+    error,
 };
 
 /// The calls of a store that can be made to fail.
@@ -325,6 +326,10 @@ impl Store for FaultyStore {
         let fault = self.before(Operation::Check).await?;
         self.inner.check().await?;
         after(Operation::Check, fault, ())
+    }
+
+    fn download_url(&self, download: &Download<'_>) -> Option<String> {
+        self.inner.download_url(download)
     }
 }
 

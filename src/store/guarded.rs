@@ -12,8 +12,8 @@ use crate::domain::{ObjectKey, Part, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, BreakerConfig, Limits, ListedUpload, NewPart, Reading, Store, StoreError, StoredObject, StoredPart,
-    Target,
+    Begin, Body, BreakerConfig, Download, Limits, ListedUpload, NewPart, Reading, Store, StoreError, StoredObject,
+    StoredPart, Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -171,5 +171,9 @@ impl Store for Guarded {
     async fn check(&self) -> Result<(), StoreError> {
         // Asked how it is, the store is asked.
         self.timed("check", self.inner.check()).await
+    }
+
+    fn download_url(&self, download: &Download<'_>) -> Option<String> {
+        self.inner.download_url(download)
     }
 }

@@ -13,8 +13,8 @@ use futures_util::StreamExt as _;
 use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart, Target,
-    parts,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart,
+    Target, parts,
 };
 
 /// How often each operation was called, refused calls included.
@@ -299,6 +299,10 @@ impl Store for MemoryStore {
     async fn check(&self) -> Result<(), StoreError> {
         count(&self.calls.check);
         Ok(())
+    }
+
+    fn download_url(&self, _: &Download<'_>) -> Option<String> {
+        None
     }
 }
 

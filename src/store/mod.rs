@@ -18,6 +18,7 @@ pub mod retry;
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -82,6 +83,21 @@ pub struct Begin<'a> {
     /// The plan if it is declared: a store that writes in place preallocates
     /// by it. None while it is still to be learnt.
     pub plan: Option<&'a Plan>,
+}
+
+/// An object that somebody is to read without us.
+#[derive(Clone, Debug)]
+pub struct Download<'a> {
+    /// The one method.
+    pub method: &'a http::Method,
+    /// Where the object lies.
+    pub key: &'a ObjectKey,
+    /// MIME type.
+    pub content_type: Option<&'a str>,
+    /// The Content-Disposition that the reader gets.
+    pub disposition: String,
+    /// For how long.
+    pub expires_in: Duration,
 }
 
 /// A multipart upload in the store.
@@ -215,6 +231,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Whether it can be used right now, and if not, why: for `/healthz`.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// A URL at which anybody may read an object for a while, where the store
+    /// has such.
+    fn download_url(&self, download: &Download<'_>) -> Option<String>;
 }
 
 /// A body of bytes that are all here already.

@@ -120,7 +120,7 @@ fn values_that_mean_nothing() {
         ("CORS__ALLOWED_ORIGINS", "https://a.example/", &["cors.allowed_origins", "https://a.example/", "without a /"]),
         ("HEALTH__READY_REQUIRES", "luck", &["health.ready_requires", "luck", "database"]),
         ("STORE__KIND", "s3", &["store.kind = \"s3\"", "`file` or `oss`"]),
-        ("AUTH__MODE", "jwt", &["auth.mode = \"jwt\"", "keys"]),
+        ("AUTH__MODE", "oidc", &["auth.mode = \"oidc\"", "keys"]),
         ("AUTH__MODE", "keys", &["auth.api_keys", "--bootstrap-key"]),
         ("AUTH__API_KEYS", SECRET, &["auth.api_keys", "name:key"]),
         ("DATABASE__URL", "mysql://me:hunter2-hunter2@127.0.0.1/gate", &["database.url", "sqlite://", "postgres://"]),
@@ -146,7 +146,7 @@ fn values_that_mean_nothing() {
     let several = Start::new(folder.path(), &[]).with("UPLOAD__LEASE", "1s").with("PUBLIC_URL", "x");
     several.fails(2, &["2 things", "upload.lease", "public_url"]);
     let mode = Start::new(folder.path(), &[]).with("AUTH__MODE", "keys");
-    mode.fails(2, &["the configuration is wrong: auth.mode is keys, but there is no key"]);
+    mode.fails(2, &["the configuration is wrong: auth.mode needs keys, but there is none"]);
     let keys = Start::new(folder.path(), &["--bootstrap-key"]).with("AUTH__MODE", "none");
     keys.fails(2, &["auth.mode", "--bootstrap-key"]);
     let same = free_address().to_string();
@@ -306,7 +306,7 @@ fn commands_say_what_they_did() {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     };
     let migrated = run(&["migrate"]);
-    assert!(migrated.contains("from=none") && migrated.contains("to=1"), "{migrated}");
+    assert!(migrated.contains("from=none") && migrated.contains("to=2"), "{migrated}");
     let url = [
         "--set",
         "webhook.url=https://a.example/h?token=hunter2-hunter2",

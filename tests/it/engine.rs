@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
-use chunkgate::domain::{Checksum, Crc64, File, FileId, ObjectKey, Owner, PartNumber, Refusal, SessionId, Status};
+use chunkgate::domain::{
+    Checksum, Crc64, File, FileId, Grant, ObjectKey, Owner, PartNumber, Refusal, SessionId, Status,
+};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::finish::Finished;
 use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
 use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
-use chunkgate::ledger::{DatabaseConfig, Ledger};
+use chunkgate::ledger::{Allowance, DatabaseConfig, Ledger};
 use chunkgate::store::faulty::{Fault, FaultyStore, Operation, Rates};
 use chunkgate::store::memory::MemoryStore;
 use chunkgate::store::{Begin, Store as _};
@@ -63,7 +65,8 @@ impl House {
             upload,
             sweep,
             file_bytes_max: 1 << 40,
-            open_uploads_max: 100,
+            kinds: None,
+            allowance: Allowance::of_uploads(100),
             chunks_in_flight_max: 16,
             owners_share: false,
             queue_wait: Duration::from_secs(5),
@@ -78,13 +81,14 @@ impl House {
     }
 
     async fn create(&self, id: &str, chunks: usize) {
-        self.engine.create(&Owner::local(), wanted(id, chunks * CHUNK)).await.expect("an upload");
+        self.engine.create(&Grant::all(Owner::local()), wanted(id, chunks * CHUNK)).await.expect("an upload");
     }
 
     async fn put(&self, id: &str, index: usize) -> Result<ChunkStored, EngineError> {
         let bytes = Bytes::from(vec![index as u8; CHUNK]);
         let put = PutChunk {
             owner: Owner::local(),
+            terms: Arc::default(),
             file_id: file_id(id),
             index: index as i128,
             bytes: Some(CHUNK as u64),
@@ -96,7 +100,7 @@ impl House {
 
     async fn put_file(&self, id: &str) -> Result<File, EngineError> {
         let body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(b"small"))]));
-        self.engine.put_file(Owner::local(), wanted(id, 5), 5, body).await
+        self.engine.put_file(Grant::all(Owner::local()), wanted(id, 5), 5, body).await
     }
 
     async fn put_ok(&self, id: &str, index: usize) -> ChunkStored {
@@ -322,8 +326,8 @@ async fn a_checksum_may_be_declared_by_who_resumes() {
         house.create("c", 2).await;
         house.put_ok("c", 0).await;
         let declared = |value| CreateUpload { checksum: Some(Checksum::Crc64(Crc64(value))), ..wanted("c", 2 * CHUNK) };
-        house.engine.create(&Owner::local(), declared(1)).await.expect("resumed");
-        let differs = house.engine.create(&Owner::local(), declared(2)).await.expect_err("a refusal");
+        house.engine.create(&Grant::all(Owner::local()), declared(1)).await.expect("resumed");
+        let differs = house.engine.create(&Grant::all(Owner::local()), declared(2)).await.expect_err("a refusal");
         assert_eq!(differs.refusal().code(), "upload_conflict");
         assert_eq!(house.refused("c", 1).await, "integrity_failed");
         assert_eq!(house.status("c").await, Status::Failed);
@@ -336,10 +340,10 @@ async fn a_checksum_may_be_declared_by_who_resumes() {
 async fn a_digest_that_comes_after_its_only_chunk_is_not_certified() {
     for house in House::both().await {
         let by_hand = CreateUpload { auto_complete: Some(false), ..wanted("d", CHUNK) };
-        house.engine.create(&Owner::local(), by_hand).await.expect("an upload");
+        house.engine.create(&Grant::all(Owner::local()), by_hand).await.expect("an upload");
         house.put_ok("d", 0).await;
         let late = CreateUpload { checksum: Some(Checksum::Sha256([7; 32])), ..wanted("d", CHUNK) };
-        house.engine.create(&Owner::local(), late).await.expect("resumed");
+        house.engine.create(&Grant::all(Owner::local()), late).await.expect("resumed");
         let finished = house.engine.complete(&Owner::local(), &file_id("d")).await.expect("an answer");
         assert!(matches!(finished, Finished::Completed(File { declared: None, .. })), "{finished:?}");
     }
@@ -397,11 +401,11 @@ async fn an_empty_file_is_not_created_while_the_store_is_away() {
     let house = House::on(None).await;
     house.faulty.fail_next(Operation::Put, Fault::Unavailable);
     let wanted = |restart| CreateUpload { auto_complete: Some(false), restart, ..wanted("k", 0) };
-    let refused = house.engine.create(&Owner::local(), wanted(false)).await.expect_err("a refusal");
+    let refused = house.engine.create(&Grant::all(Owner::local()), wanted(false)).await.expect_err("a refusal");
     assert_eq!(refused.refusal().code(), "store_unavailable");
     assert!(house.engine.known(&Owner::local(), &file_id("k")).await.expect("an answer").is_none());
-    let created = house.engine.create(&Owner::local(), wanted(false)).await.expect("created");
+    let created = house.engine.create(&Grant::all(Owner::local()), wanted(false)).await.expect("created");
     assert!(created.is_new && created.upload.state.status() == Status::Completed);
-    let again = house.engine.create(&Owner::local(), wanted(true)).await.expect_err("a refusal");
+    let again = house.engine.create(&Grant::all(Owner::local()), wanted(true)).await.expect_err("a refusal");
     assert_eq!(again.refusal().code(), "upload_completed");
 }

@@ -24,7 +24,9 @@ use chunkgate::domain::{
     Chunk, Crc64, File, FileId, Geometry, Learning, Lease, Object, ObjectKey, Owner, Progress, Timestamp, Upload,
     UploadId,
 };
-use chunkgate::ledger::{Creation, DatabaseConfig, Ledger, NewEvent, NewUpload, OpenError, RecordChunk, Recorded};
+use chunkgate::ledger::{
+    Allowance, Creation, DatabaseConfig, Ledger, NewEvent, NewUpload, OpenError, RecordChunk, Recorded,
+};
 
 use crate::postgres;
 
@@ -129,6 +131,7 @@ impl Gate {
             checksum: None,
             auto_complete: true,
             key: ObjectKey::parse(&format!("uploads/local/{file_id}")).unwrap(),
+            reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(7 * DAY),
         }
@@ -136,9 +139,9 @@ impl Gate {
 
     /// An open upload of so many chunks.
     async fn upload(&self, file_id: &str, chunks: u32) -> Upload {
-        match self.ledger.create_upload(&self.wish(file_id, plan(chunks)), 1000).await.unwrap() {
+        match self.ledger.create_upload(&self.wish(file_id, plan(chunks)), Allowance::of_uploads(1000)).await.unwrap() {
             Creation::Created(upload) => upload,
-            other @ (Creation::Known(_) | Creation::TooManyOpen) => panic!("{other:?}"),
+            other @ (Creation::Known(_) | Creation::TooManyOpen | Creation::NoRoom { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -147,7 +150,7 @@ impl Gate {
         let mut tasks = tokio::task::JoinSet::new();
         for wish in wishes {
             let ledger = self.ledger.clone();
-            tasks.spawn(async move { ledger.create_upload(&wish, open_max).await.unwrap() });
+            tasks.spawn(async move { ledger.create_upload(&wish, Allowance::of_uploads(open_max)).await.unwrap() });
         }
         tasks.join_all().await
     }

@@ -1,5 +1,6 @@
 //! The integration tests, in one binary.
 
+mod access;
 mod bad_config;
 mod bench;
 mod browser;

@@ -3,12 +3,13 @@
 //! them: status, headers, body. What the document does not describe must not
 //! answer.
 
-mod contract;
+pub(crate) mod contract;
 mod hostile;
 mod limits;
 mod outages;
 mod routes;
 mod stories;
+mod tokens;
 
 use std::collections::BTreeSet;
 
@@ -37,6 +38,8 @@ async fn every_operation_gives_every_answer_that_is_described() {
         Box::pin(limits::story(&contract)),
         Box::pin(limits::endings(&contract)),
         Box::pin(outages::story(&contract)),
+        Box::pin(tokens::story(&contract)),
+        Box::pin(tokens::outage(&contract)),
     );
     let seen = contract.seen();
     let missing: Vec<_> = contract.described().into_iter().filter(|answer| !seen.contains(answer)).collect();
@@ -54,10 +57,11 @@ async fn successes(contract: &Contract) {
     stories::chunks(contract, &gateway, &bytes).await;
     stories::forms(contract, &gateway, &bytes).await;
     stories::files(contract, &gateway, &bytes).await;
-    for operation in contract.operations().into_iter().filter(|operation| !operation.is_guarded()) {
+    let open = |operation: &contract::Operation<'_>| !operation.is_guarded() && !operation.is_of_tokens();
+    for operation in contract.operations().into_iter().filter(open) {
         assert_eq!(contract.ask(operation.path, operation.sample(&gateway)).await.status, 200);
     }
-    for operation in contract.operations().into_iter().filter(contract::Operation::is_guarded) {
+    for operation in contract.operations().into_iter().filter(|operation| !open(operation)) {
         let request = operation.sample(&gateway).header("Origin", "http://elsewhere.example");
         assert_eq!(contract.ask(operation.path, request).await.status, 403, "{}", operation.id);
     }
@@ -66,7 +70,9 @@ async fn successes(contract: &Contract) {
 async fn guards(contract: &Contract) {
     let keys = [("AUTH__MODE", "keys"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
     let gateway = Gateway::start_with(On::FileAndSqlite, &keys).await;
-    for operation in contract.operations() {
+    for operation in
+        contract.operations().into_iter().filter(|operation| operation.is_guarded() || !operation.is_of_tokens())
+    {
         let expected = if operation.is_guarded() { 401 } else { 200 };
         for key in [None, Some("ck_wrong")] {
             let request = operation.sample(&gateway);

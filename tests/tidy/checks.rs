@@ -17,7 +17,7 @@ fn layer(module: &str) -> Option<usize> {
     Some(match module {
         "domain" | "clock" | "units" | "serve" | "logging" => BOTTOM,
         "ledger" | "store" | "notify" => 1,
-        "engine" => 2,
+        "engine" | "access" => 2,
         "http" | "emulator" | "bench" => 3,
         "config" => 4,
         "app" => 5,

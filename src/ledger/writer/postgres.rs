@@ -118,7 +118,7 @@ async fn create(writer: &PgPool, new: &[NewFile], replies: Vec<Reply<bool>>) -> 
 
 async fn create_in_transaction(conn: &mut Conn, new: &[NewFile]) -> Result<Option<Vec<bool>>, LedgerError> {
     conn.begin().await?;
-    let done = files::create_many(conn, new).await?;
+    let done = files::create_many(conn, new).await?.usual();
     match done {
         Some(_) => conn.commit().await?,
         None => conn.rollback().await?,

@@ -11,7 +11,7 @@ use crate::domain::Progress;
 use crate::ledger::connections::Connections;
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{self, NewFile};
+use crate::ledger::files::{self, NewFile, Recording};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
 use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
 use crate::ledger::writer::tallies::Tallies;
@@ -200,7 +200,7 @@ async fn run_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), Ledge
 /// All at once, or none of them: then each is looked at alone.
 async fn run_files(conn: &mut Conn, new: &[NewFile]) -> Result<Vec<bool>, LedgerError> {
     conn.execute(sql("SAVEPOINT one")).await?;
-    let (result, done) = match files::create_many(conn, new).await {
+    let (result, done) = match files::create_many(conn, new).await.map(Recording::usual) {
         Ok(Some(done)) => (Ok(true), done),
         Ok(None) => (Ok(false), vec![false; new.len()]),
         Err(e) => (Err(e), vec![false; new.len()]),

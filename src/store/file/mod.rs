@@ -35,7 +35,8 @@ use tokio::task::spawn_blocking;
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::store::{
-    Begin, Body, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart, Target,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart,
+    Target,
 };
 
 use fault::on;
@@ -228,5 +229,9 @@ impl Store for FileStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.blocking("Check", Inner::check).await
+    }
+
+    fn download_url(&self, _: &Download<'_>) -> Option<String> {
+        None
     }
 }

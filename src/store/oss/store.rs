@@ -23,7 +23,7 @@ use crate::store::oss::sign::Query;
 use crate::store::oss::xml;
 use crate::store::parts::gapless;
 use crate::store::{
-    Begin, Body, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
     StoredObject, StoredPart, Target,
 };
 
@@ -265,6 +265,12 @@ impl Store for OssStore {
         // A web server that is no OSS may answer 200 to anything.
         let read = xml::uploads(&answer.text());
         read.map(|_| ()).map_err(|e| StoreError::Refused(call.fault(NOT_OSS, e.to_string())).at(self.client.address()))
+    }
+
+    fn download_url(&self, download: &Download<'_>) -> Option<String> {
+        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
+        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
+        Some(self.presign(download.method, download.key, &query, download.expires_in))
     }
 }
 

@@ -3,7 +3,7 @@
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
 use chunkgate::domain::{Checksum, FileId, ObjectKey, Owner, Progress, SessionId, State, Status};
-use chunkgate::ledger::{Creation, Failing, FileCreation, SessionSet};
+use chunkgate::ledger::{Allowance, Creation, Failing, FileCreation, SessionSet};
 
 use super::{Gate, MIB, chunk, on_both, plan, progress, take_lease, unknown};
 
@@ -26,7 +26,9 @@ async fn what_was_created_is_found_as_it_was(gate: Gate) {
     wish.checksum = Some(
         Checksum::parse_tagged("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap(),
     );
-    let Creation::Created(created) = gate.ledger.create_upload(&wish, 10).await.unwrap() else { panic!() };
+    let Creation::Created(created) = gate.ledger.create_upload(&wish, Allowance::of_uploads(10)).await.unwrap() else {
+        panic!()
+    };
     let found = gate.ledger.find_upload(&wish.owner, &wish.file_id).await.unwrap();
     assert_eq!(found.as_ref(), Some(&created));
     assert_eq!(gate.ledger.upload(created.id).await.unwrap(), Some(created.clone()));
@@ -42,7 +44,9 @@ async fn what_was_created_is_found_as_it_was(gate: Gate) {
     let counted = gate.ledger.find_with_progress(&wish.owner, &wish.file_id).await.unwrap();
     assert_eq!(counted, Some((created.clone(), progress(1))));
 
-    let Creation::Created(learning) = gate.ledger.create_upload(&gate.wish("b", unknown(4)), 10).await.unwrap() else {
+    let Creation::Created(learning) =
+        gate.ledger.create_upload(&gate.wish("b", unknown(4)), Allowance::of_uploads(10)).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(gate.ledger.upload(learning.id).await.unwrap().unwrap().geometry, unknown(4));
@@ -62,7 +66,10 @@ async fn many_at_once_create_one(gate: Gate) {
 
 async fn an_ended_upload_gives_its_file_id_back(gate: Gate) {
     let first = gate.upload("a", 3).await;
-    assert!(matches!(gate.ledger.create_upload(&gate.wish("a", plan(3)), 10).await.unwrap(), Creation::Known(_)));
+    assert!(matches!(
+        gate.ledger.create_upload(&gate.wish("a", plan(3)), Allowance::of_uploads(10)).await.unwrap(),
+        Creation::Known(_)
+    ));
     assert!(gate.ledger.abort(first.id, &[]).await.unwrap());
     assert_eq!(gate.ledger.upload(first.id).await.unwrap().unwrap().state, State::Aborted);
     let all = gate.create_all((0..16).map(|_| gate.wish("a", plan(3))).collect(), 10).await;
@@ -73,7 +80,7 @@ async fn an_ended_upload_gives_its_file_id_back(gate: Gate) {
 
     let (full, lease) = gate.full("b", 1).await;
     assert!(gate.ledger.complete(full.id, lease, &gate.file(&full), &[]).await.unwrap());
-    let again = gate.ledger.create_upload(&gate.wish("b", plan(1)), 10).await.unwrap();
+    let again = gate.ledger.create_upload(&gate.wish("b", plan(1)), Allowance::of_uploads(10)).await.unwrap();
     assert!(matches!(again, Creation::Known(upload) if upload.id == full.id));
 }
 
@@ -83,7 +90,7 @@ async fn restarting_gives_up_what_was_there(gate: Gate) {
     gate.ledger.intend_session(old.id).await.unwrap();
     let wish = gate.wish("a", plan(5));
     let events = [gate.event(&old, EventKind::Aborted)];
-    let restarted = gate.ledger.restart_upload(old.id, &wish, 1, &events).await.unwrap();
+    let restarted = gate.ledger.restart_upload(old.id, &wish, Allowance::of_uploads(1), &events).await.unwrap();
     assert!(matches!(restarted, Creation::Created(new) if new.id == wish.id));
     assert_eq!(gate.ledger.upload(old.id).await.unwrap().unwrap().state, State::Aborted);
     assert_eq!(gate.ledger.outbox_counts().await.unwrap().pending, 1);
@@ -92,15 +99,23 @@ async fn restarting_gives_up_what_was_there(gate: Gate) {
     assert_eq!((now.geometry, counted), (plan(5), Progress::default()));
 
     // Of what it does not mean any more, nothing is restarted.
-    let again = gate.ledger.restart_upload(old.id, &gate.wish("a", plan(1)), 10, &events).await.unwrap();
+    let again =
+        gate.ledger.restart_upload(old.id, &gate.wish("a", plan(1)), Allowance::of_uploads(10), &events).await.unwrap();
     assert!(matches!(again, Creation::Known(known) if known.id == wish.id));
     // Nor of a merge under way.
     take_lease(&gate.ledger, wish.id).await.unwrap();
-    let again = gate.ledger.restart_upload(wish.id, &gate.wish("a", plan(1)), 10, &[]).await.unwrap();
+    let again =
+        gate.ledger.restart_upload(wish.id, &gate.wish("a", plan(1)), Allowance::of_uploads(10), &[]).await.unwrap();
     assert!(matches!(again, Creation::Known(known) if known.id == wish.id));
     // The counter is at one: the old one was released with its end.
-    assert_eq!(gate.ledger.create_upload(&gate.wish("b", plan(1)), 1).await.unwrap(), Creation::TooManyOpen);
-    assert!(matches!(gate.ledger.create_upload(&gate.wish("b", plan(1)), 2).await.unwrap(), Creation::Created(_)));
+    assert_eq!(
+        gate.ledger.create_upload(&gate.wish("b", plan(1)), Allowance::of_uploads(1)).await.unwrap(),
+        Creation::TooManyOpen
+    );
+    assert!(matches!(
+        gate.ledger.create_upload(&gate.wish("b", plan(1)), Allowance::of_uploads(2)).await.unwrap(),
+        Creation::Created(_)
+    ));
 }
 
 async fn restarting_many_times_at_once_leaves_one(gate: Gate) {
@@ -109,7 +124,9 @@ async fn restarting_many_times_at_once_leaves_one(gate: Gate) {
     for _ in 0..32 {
         let (ledger, wish) = (gate.ledger.clone(), gate.wish("a", plan(2)));
         let event = gate.event(&old, EventKind::Aborted);
-        tasks.spawn(async move { ledger.restart_upload(old.id, &wish, 1, &[event]).await.unwrap() });
+        tasks.spawn(
+            async move { ledger.restart_upload(old.id, &wish, Allowance::of_uploads(1), &[event]).await.unwrap() },
+        );
     }
     let all = tasks.join_all().await;
     assert_eq!(all.iter().filter(|c| matches!(c, Creation::Created(_))).count(), 1, "{all:?}");
@@ -118,19 +135,28 @@ async fn restarting_many_times_at_once_leaves_one(gate: Gate) {
 
 async fn an_owner_has_so_many_open_and_no_more(gate: Gate) {
     let first = gate.upload("a", 1).await;
-    let refused = gate.ledger.create_upload(&gate.wish("b", plan(1)), 1).await.unwrap();
+    let refused = gate.ledger.create_upload(&gate.wish("b", plan(1)), Allowance::of_uploads(1)).await.unwrap();
     assert_eq!(refused, Creation::TooManyOpen);
     // Nothing of it is there.
     assert_eq!(gate.ledger.find_upload(&first.owner, &FileId::parse("b").unwrap()).await.unwrap(), None);
     // Every way out makes room: completed, failed, aborted and expired.
     gate.record(&first, 0).await;
     let lease = take_lease(&gate.ledger, first.id).await.unwrap();
-    assert_eq!(gate.ledger.create_upload(&gate.wish("b", plan(1)), 1).await.unwrap(), Creation::TooManyOpen);
+    assert_eq!(
+        gate.ledger.create_upload(&gate.wish("b", plan(1)), Allowance::of_uploads(1)).await.unwrap(),
+        Creation::TooManyOpen
+    );
     assert!(gate.ledger.complete(first.id, lease, &gate.file(&first), &[]).await.unwrap());
     for name in ["b", "c", "d", "e"] {
         let wish = gate.wish(name, plan(1));
-        assert!(matches!(gate.ledger.create_upload(&wish, 1).await.unwrap(), Creation::Created(_)), "{name}");
-        assert_eq!(gate.ledger.create_upload(&gate.wish("z", plan(1)), 1).await.unwrap(), Creation::TooManyOpen);
+        assert!(
+            matches!(gate.ledger.create_upload(&wish, Allowance::of_uploads(1)).await.unwrap(), Creation::Created(_)),
+            "{name}"
+        );
+        assert_eq!(
+            gate.ledger.create_upload(&gate.wish("z", plan(1)), Allowance::of_uploads(1)).await.unwrap(),
+            Creation::TooManyOpen
+        );
         let failure = chunkgate::domain::Failure::UploadLost;
         let out = match name {
             "b" => gate.ledger.abort(wish.id, &[]).await.unwrap(),
@@ -143,8 +169,14 @@ async fn an_owner_has_so_many_open_and_no_more(gate: Gate) {
         };
         assert!(out, "{name}");
     }
-    assert!(matches!(gate.ledger.create_upload(&gate.wish("z", plan(1)), 1).await.unwrap(), Creation::Created(_)));
-    assert_eq!(gate.ledger.create_upload(&gate.wish("y", plan(1)), 0).await.unwrap(), Creation::TooManyOpen);
+    assert!(matches!(
+        gate.ledger.create_upload(&gate.wish("z", plan(1)), Allowance::of_uploads(1)).await.unwrap(),
+        Creation::Created(_)
+    ));
+    assert_eq!(
+        gate.ledger.create_upload(&gate.wish("y", plan(1)), Allowance::of_uploads(0)).await.unwrap(),
+        Creation::TooManyOpen
+    );
 }
 
 async fn many_at_once_stay_within_the_limit(gate: Gate) {
@@ -168,7 +200,7 @@ async fn a_list_goes_from_page_to_page(gate: Gate) {
     }
     let mut other = gate.wish("other", plan(2));
     other.owner = Owner::parse("other").unwrap();
-    gate.ledger.create_upload(&other, 10).await.unwrap();
+    gate.ledger.create_upload(&other, Allowance::of_uploads(10)).await.unwrap();
 
     let local = Owner::local();
     for (owner, status, count) in [
@@ -220,9 +252,16 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     (file.id, file.file_id) = (wish.id, wish.file_id.clone());
     file.declared = Some((Checksum::parse_tagged("md5:900150983cd24fb0d6963f7d28e17f72").unwrap(), true));
     let events = [gate.event(&upload, EventKind::Completed)];
-    assert_eq!(gate.ledger.create_file(&wish, &file, &events).await.unwrap(), FileCreation::Condemned, "not intended");
+    assert_eq!(
+        gate.ledger.create_file(&wish, &file, Allowance::of_uploads(100), &events).await.unwrap(),
+        FileCreation::Condemned,
+        "not intended"
+    );
     gate.ledger.intend_object(&file.key, wish.at).await.unwrap();
-    assert_eq!(gate.ledger.create_file(&wish, &file, &events).await.unwrap(), FileCreation::Created);
+    assert_eq!(
+        gate.ledger.create_file(&wish, &file, Allowance::of_uploads(100), &events).await.unwrap(),
+        FileCreation::Created
+    );
     assert_eq!(gate.ledger.find_file(&file.owner, &file.file_id).await.unwrap(), Some(file.clone()));
     let (upload, counted) = gate.ledger.find_with_progress(&file.owner, &file.file_id).await.unwrap().unwrap();
     assert_eq!(upload.state, State::Completed { object: file.object.clone() });
@@ -232,14 +271,17 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     let again = gate.wish("a", plan(1));
     file.id = again.id;
     assert!(
-        matches!(gate.ledger.create_file(&again, &file, &[]).await.unwrap(), FileCreation::Known(u) if u == upload)
+        matches!(gate.ledger.create_file(&again, &file, Allowance::of_uploads(100), &[]).await.unwrap(), FileCreation::Known(u) if u == upload)
     );
     let given_up = gate.upload("b", 1).await;
     gate.ledger.abort(given_up.id, &[]).await.unwrap();
     let again = gate.wish("b", plan(1));
     (file.id, file.file_id) = (again.id, again.file_id.clone());
     gate.ledger.intend_object(&file.key, again.at).await.unwrap();
-    assert_eq!(gate.ledger.create_file(&again, &file, &[]).await.unwrap(), FileCreation::Created);
+    assert_eq!(
+        gate.ledger.create_file(&again, &file, Allowance::of_uploads(100), &[]).await.unwrap(),
+        FileCreation::Created
+    );
 }
 
 async fn small_files_at_once_under_one_id_make_one(gate: Gate) {
@@ -252,7 +294,7 @@ async fn small_files_at_once_under_one_id_make_one(gate: Gate) {
         file.key = ObjectKey::parse(&format!("uploads/{}", wish.id)).unwrap();
         tasks.spawn(async move {
             ledger.intend_object(&file.key, wish.at).await.unwrap();
-            ledger.create_file(&wish, &file, &[]).await.unwrap()
+            ledger.create_file(&wish, &file, Allowance::of_uploads(100), &[]).await.unwrap()
         });
     }
     let all = tasks.join_all().await;

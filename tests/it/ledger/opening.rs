@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chunkgate::domain::Owner;
-use chunkgate::ledger::{DatabaseConfig, Ledger, LedgerError, OpenError, Recorded};
+use chunkgate::ledger::{Allowance, DatabaseConfig, Ledger, LedgerError, OpenError, Recorded};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use super::{Gate, LEASE, chunk, config, on_both, plan, progress, take_lease};
@@ -76,7 +76,7 @@ async fn a_corrupt_row_is_named(gate: Gate) {
     let row = format!("id={} owner=local file_id=a", upload.id);
     assert_eq!(corrupt, LedgerError::Corrupt { table: "uploads", column: "state", row });
     // Others are not concerned.
-    assert!(gate.ledger.create_upload(&gate.wish("b", plan(1)), 10).await.is_ok());
+    assert!(gate.ledger.create_upload(&gate.wish("b", plan(1)), Allowance::of_uploads(10)).await.is_ok());
 }
 
 async fn reading_only_reads_beside_a_gateway(gate: Gate) {

@@ -50,7 +50,7 @@ async fn no_question_reads_all_of_a_table() {
     connection.close().await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = scans().await;
-    assert_eq!(before.len(), 8, "{before:?}");
+    assert_eq!(before.len(), 10, "{before:?}");
     questions::ask_all(&gate.ledger, &*gate.clock).await;
     gate.ledger.close().await;
     tokio::time::sleep(Duration::from_secs(2)).await;

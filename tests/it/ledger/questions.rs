@@ -12,7 +12,7 @@ use chunkgate::domain::{
     Checksum, Chunk, Crc64, Failure, FileId, Geometry, Learning, Object, ObjectKey, Owner, Plan, SessionId, Status,
     Upload, UploadId,
 };
-use chunkgate::ledger::{Creation, Failing, Ledger, NewEvent, NewUpload, RecordChunk};
+use chunkgate::ledger::{Allowance, Creation, Failing, Ledger, NewEvent, NewUpload, RecordChunk};
 
 const RECEIVER: &str = "https://app.example/hook";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +47,7 @@ impl Asking<'_> {
             checksum: None,
             auto_complete: true,
             key: ObjectKey::parse(&format!("asked/{file_id}")).expect("a key"),
+            reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(DAY),
         }
@@ -58,9 +59,9 @@ impl Asking<'_> {
     }
 
     async fn created(&self, wish: NewUpload) -> Upload {
-        match self.ledger.create_upload(&wish, 1000).await.expect("an answer") {
+        match self.ledger.create_upload(&wish, Allowance::of_uploads(1000)).await.expect("an answer") {
             Creation::Created(upload) => upload,
-            other @ (Creation::Known(_) | Creation::TooManyOpen) => panic!("{other:?}"),
+            other @ (Creation::Known(_) | Creation::TooManyOpen | Creation::NoRoom { .. }) => panic!("{other:?}"),
         }
     }
 
@@ -148,7 +149,7 @@ impl Asking<'_> {
         let old = self.create("restarted").await;
         let new = self.wish("restarted", old.geometry);
         let events = self.events(&old, EventKind::Aborted);
-        ledger.restart_upload(old.id, &new, 1000, &events).await.expect("an answer");
+        ledger.restart_upload(old.id, &new, Allowance::of_uploads(1000), &events).await.expect("an answer");
         let upload = self.create("aborted").await;
         assert!(ledger.abort(upload.id, &[]).await.expect("an answer"));
         let upload = self.create("expired").await;
@@ -176,10 +177,14 @@ impl Asking<'_> {
                 created_at: wish.at,
                 updated_at: wish.at,
                 expires_at: wish.expires_at,
+                reserved_bytes: wish.reserved_bytes,
             };
             ledger.intend_object(&wish.key, wish.at).await.expect("an answer");
             let events = self.events(&upload, EventKind::Completed);
-            ledger.create_file(&wish, &upload.file_with(self.object()), &events).await.expect("an answer");
+            ledger
+                .create_file(&wish, &upload.file_with(self.object()), Allowance::of_uploads(100), &events)
+                .await
+                .expect("an answer");
             ledger.forget_object(&wish.key).await.expect("an answer");
         }
         ledger.find_file(&Owner::local(), &FileId::parse("small").expect("an id")).await.expect("an answer");

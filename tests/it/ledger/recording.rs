@@ -2,7 +2,7 @@
 
 use chunkgate::domain::plan::Lesson;
 use chunkgate::domain::{Chunk, Crc64, Geometry, Learning, Plan, Progress, UploadId};
-use chunkgate::ledger::{RecordChunk, Recorded};
+use chunkgate::ledger::{Allowance, RecordChunk, Recorded};
 
 use super::{BOUNDS, Gate, MIB, chunk, lesson, on_both, plan, progress, take_lease, unknown};
 
@@ -93,7 +93,7 @@ async fn of_the_last_two_someone_sees_all(gate: Gate) {
 
 async fn learning(gate: &Gate, file_id: &str, geometry: Geometry) -> chunkgate::domain::Upload {
     let wish = gate.wish(file_id, geometry);
-    gate.ledger.create_upload(&wish, 1000).await.unwrap();
+    gate.ledger.create_upload(&wish, Allowance::of_uploads(1000)).await.unwrap();
     gate.ledger.upload(wish.id).await.unwrap().unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::SessionId;
 use chunkgate::domain::event::EventKind;
-use chunkgate::ledger::{Creation, FileCreation};
+use chunkgate::ledger::{Allowance, Creation, FileCreation};
 
 use super::{DAY, Gate, HOOK, LEASE, chunk, on_both, plan, take_lease};
 
@@ -48,7 +48,10 @@ async fn all_chunks_and_no_merge_is_found(gate: Gate) {
     gate.record(&part, 1).await;
     let mut by_hand = gate.wish("by-hand", plan(1));
     by_hand.auto_complete = false;
-    let Creation::Created(by_hand) = gate.ledger.create_upload(&by_hand, 100).await.unwrap() else { panic!() };
+    let Creation::Created(by_hand) = gate.ledger.create_upload(&by_hand, Allowance::of_uploads(100)).await.unwrap()
+    else {
+        panic!()
+    };
     gate.record(&by_hand, 0).await;
     take_lease(&gate.ledger, ready.remove(2)).await.unwrap();
     ready.sort_unstable();
@@ -157,7 +160,10 @@ async fn an_object_that_is_condemned_becomes_no_file(gate: Gate) {
     gate.ledger.intend_object(&file.key, wish.at).await.unwrap();
     assert_eq!(gate.ledger.condemn_objects(wish.at.minus(DAY), 10).await.unwrap(), []);
     assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), [file.key.clone()]);
-    assert_eq!(gate.ledger.create_file(&wish, &file, &[]).await.unwrap(), FileCreation::Condemned);
+    assert_eq!(
+        gate.ledger.create_file(&wish, &file, Allowance::of_uploads(100), &[]).await.unwrap(),
+        FileCreation::Condemned
+    );
     assert!(gate.ledger.find_upload(&file.owner, &file.file_id).await.unwrap().is_none());
     // Until it is gone from the store, it comes again.
     assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), [file.key.clone()]);

@@ -165,6 +165,11 @@ impl Operation<'_> {
         self.described["security"] != json!([])
     }
 
+    /// Whether it is about tokens, which have a gateway of their own here.
+    pub(super) fn is_of_tokens(&self) -> bool {
+        self.described["tags"] == json!(["access"])
+    }
+
     /// A request that the gateway would grant if the upload `o` were open and
     /// lacked chunk 1, `full` lacked nothing, and `f` were a file.
     pub(super) fn sample(&self, gateway: &Gateway) -> RequestBuilder {
@@ -180,13 +185,19 @@ impl Operation<'_> {
             "getChunks" => ask("?fileId=o"),
             "completeUpload" => ask("").json(&json!({"fileId": "full"})),
             "postFile" => ask("?fileName=a").body("hello"),
+            "signFile" => ask("").json(&json!({})),
+            "createTokens" => ask("").json(&json!({"subject": "u1"})),
+            // Well-formed, of nobody.
+            "refreshTokens" | "revokeTokens" => {
+                ask("").json(&json!({"refreshToken": format!("cr_{}.0.{}", "0".repeat(32), "A".repeat(43))}))
+            }
             _ => ask(""),
         }
     }
 }
 
 /// The fields of a chunk's form.
-pub(super) fn chunk_fields<'a>(id: &'a str, index: &'a str, count: &'a str) -> [(&'a str, &'a str); 4] {
+pub(crate) fn chunk_fields<'a>(id: &'a str, index: &'a str, count: &'a str) -> [(&'a str, &'a str); 4] {
     [("fileId", id), ("chunkIndex", index), ("totalChunks", count), ("fileName", "报告.bin")]
 }
 
@@ -209,7 +220,7 @@ pub(super) fn is_form(request: RequestBuilder) -> RequestBuilder {
 }
 
 /// The request with a form.
-pub(super) fn with_form(request: RequestBuilder, fields: &[(&str, &str)], bytes: &[u8]) -> RequestBuilder {
+pub(crate) fn with_form(request: RequestBuilder, fields: &[(&str, &str)], bytes: &[u8]) -> RequestBuilder {
     is_form(request).body(form_of(fields, bytes))
 }
 

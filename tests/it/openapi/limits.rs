@@ -145,15 +145,17 @@ async fn silence(asking: &Asking<'_>) {
     };
     let file = stalled(gateway.request(Method::POST, "/files?fileName=a"), b"1234".to_vec());
     let (put, named) = (stalled(asking.put("s", 0), b"1234".to_vec()), asking.put_by_headers("s", 1));
+    let sign = stalled(gateway.request(Method::POST, "/files/s/sign"), b"{\"inline\": true}".to_vec());
     let answers = tokio::join!(
         contract.ask("/uploads", json("/uploads")),
         contract.ask("/chunks/complete", json("/chunks/complete")),
         contract.ask(ONE, put),
         contract.ask("/chunks", stalled(named, b"1234".to_vec())),
         contract.ask("/files", file),
+        contract.ask("/files/{fileId}/sign", sign),
     );
-    let (create, complete, put, named, file) = answers;
-    for answer in [create, complete, put, named, file] {
+    let (create, complete, put, named, file, sign) = answers;
+    for answer in [create, complete, put, named, file, sign] {
         answer.is_refused(408, "body_timeout");
     }
     for path in FORMS {

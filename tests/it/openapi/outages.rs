@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::contract::{CHUNK, Contract};
+use super::contract::{CHUNK, Contract, Operation};
 use crate::harness::{Gateway, On};
 use crate::postgres;
 
@@ -22,7 +22,7 @@ const FILL: &str = "
     CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON chunks EXECUTE FUNCTION fail()";
 const EMPTY: &str = "DROP FUNCTION fail CASCADE";
 /// Every statement is about a table that is not there.
-const BREAK: &str = "ALTER SCHEMA public RENAME TO elsewhere";
+pub(super) const BREAK: &str = "ALTER SCHEMA public RENAME TO elsewhere";
 const MEND: &str = "ALTER SCHEMA elsewhere RENAME TO public";
 /// Another gateway merges the upload, and takes its time.
 const MERGE: &str = "UPDATE uploads SET state = 'completing', lease_token = id, lease_holder = id,
@@ -42,7 +42,8 @@ pub(super) async fn story(contract: &Contract) {
     let mut sql = PgConnection::connect(&database).await.expect("the test server answers");
     furnish(&gateway).await;
 
-    let operations = contract.operations().into_iter().filter(|operation| operation.is_guarded());
+    let guarded = |operation: &Operation<'_>| operation.is_guarded() && !operation.is_of_tokens();
+    let operations = contract.operations().into_iter().filter(guarded);
     let guarded: Vec<&str> = operations.map(|operation| operation.id).collect();
     execute(&mut sql, FILL).await;
     let full = ["createUpload", "putChunk", "putChunkByHeaders", "postChunk", "uploadChunk", "postFile"];
@@ -90,7 +91,7 @@ async fn furnish(gateway: &Gateway) {
 }
 
 /// Asks these operations at once; each is refused in the same way.
-async fn all(contract: &Contract, gateway: &Gateway, ids: &[&str], expected: (u16, &str)) {
+pub(super) async fn all(contract: &Contract, gateway: &Gateway, ids: &[&str], expected: (u16, &str)) {
     let operations = contract.operations().into_iter().filter(|operation| ids.contains(&operation.id));
     let asked = operations.map(async |operation| {
         let answer = contract.ask(operation.path, operation.sample(gateway)).await;
@@ -115,18 +116,18 @@ async fn merging(contract: &Contract, gateway: &Gateway) {
     assert_eq!(contract.ask("/chunks/complete", complete).await.status, 202);
 }
 
-async fn execute(sql: &mut PgConnection, statements: &'static str) {
+pub(super) async fn execute(sql: &mut PgConnection, statements: &'static str) {
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(sql).await.expect("done");
 }
 
 /// A cable to the database that can be cut.
-struct Link {
+pub(super) struct Link {
     address: SocketAddr,
     cut: CancellationToken,
 }
 
 impl Link {
-    async fn to(database: &str) -> Self {
+    pub(super) async fn to(database: &str) -> Self {
         let far = host_of(database).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let link = Self { address: listener.local_addr().expect("an address"), cut: CancellationToken::new() };
@@ -144,12 +145,12 @@ impl Link {
     }
 
     /// The database's URL by way of this link.
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         database.replace(host_of(database), &self.address.to_string())
     }
 
     /// Breaks all connections, and takes no more.
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.cut.cancel();
     }
 }

@@ -1,5 +1,7 @@
 //! What goes well, and what is refused along the way.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -121,6 +123,28 @@ pub(super) async fn files(contract: &Contract, gateway: &Gateway, bytes: &[u8]) 
     assert_eq!(one("f").await.status, 200);
     one("none").await.is_refused(404, "file_not_found");
     one("a%20b").await.is_refused(400, "invalid_file_id");
+
+    let list = |query: &str| ask(gateway.request(Method::GET, &format!("/files?{query}")));
+    assert!(list("page=1&limit=1").await.json["total"].as_u64() >= Some(2));
+    list("limit=0").await.is_refused(400, "invalid_parameter");
+    const SIGN: &str = "/files/{fileId}/sign";
+    let sign = |id: &str, body: Value| {
+        contract.ask(SIGN, gateway.request(Method::POST, &format!("/files/{id}/sign")).json(&body))
+    };
+    let link = sign("f", json!({"expiresIn": 1})).await.json["url"].as_str().expect("a path").to_owned();
+    assert_eq!(contract.ask(CONTENT, gateway.request(Method::GET, &link)).await.status, 200);
+    contract.ask(CONTENT, gateway.request(Method::GET, &format!("{link}0"))).await.is_refused(403, "signature_invalid");
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    contract.ask(CONTENT, gateway.request(Method::GET, &link)).await.is_refused(403, "signature_expired");
+    assert_eq!(contract.ask(CONTENT, gateway.request(Method::HEAD, &link)).await.status, 403);
+    sign("none", json!({})).await.is_refused(404, "file_not_found");
+    sign("f", json!({"method": "PUT"})).await.is_refused(400, "invalid_request");
+    sign("f", json!({"downloadName": "a".repeat(70_000)})).await.is_refused(413, "metadata_too_large");
+    let delete = |id: &str| contract.ask("/files/{fileId}", gateway.request(Method::DELETE, &format!("/files/{id}")));
+    assert_eq!(ask(post("?fileId=d&fileName=d").body("x")).await.status, 201);
+    assert_eq!(delete("d").await.status, 204);
+    delete("d").await.is_refused(404, "file_not_found");
+    delete("a%20b").await.is_refused(400, "invalid_file_id");
 
     const CONTENT: &str = "/files/{fileId}/content";
     let read = |method, id: &str, headers: &[(&str, &str)]| {

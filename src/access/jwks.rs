@@ -1,0 +1,141 @@
+//! An issuer's published keys (RFC 7517): read when they are first needed,
+//! again when they are old or a token names one that is not among them, and
+//! kept while they cannot be read.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use tracing::warn;
+
+use crate::clock::Clock;
+use crate::domain::Refusal;
+
+/// Keys are read again after this.
+const FRESH_FOR: Duration = Duration::from_secs(600);
+/// And never sooner than this, whatever tokens name.
+const PAUSE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
+const BYTES_MAX: usize = 1 << 20;
+const KEYS_MAX: usize = 100;
+
+/// The keys behind a URL.
+#[derive(Debug)]
+pub struct Jwks {
+    url: String,
+    client: reqwest::Client,
+    clock: Arc<dyn Clock>,
+    read: RwLock<Read>,
+    /// One question at a time.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    keys: Vec<Jwk>,
+    /// When they were read, and when that was last tried, on the monotonic clock.
+    read_at: Option<Duration>,
+    tried_at: Option<Duration>,
+}
+
+impl Jwks {
+    /// Reads nothing yet.
+    pub fn new(url: &str, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let valid = reqwest::Url::parse(url).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http") && url.username().is_empty() && url.password().is_none()
+        });
+        if !valid {
+            return Err("must be a URL such as https://id.example.com/.well-known/jwks.json".to_owned());
+        }
+        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
+        let client = client.map_err(|error| format!("cannot be asked: {error}"))?;
+        Ok(Self { url: url.to_owned(), client, clock, read: RwLock::default(), asking: tokio::sync::Mutex::default() })
+    }
+
+    /// The key of this name, for this algorithm.
+    pub async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Refusal> {
+        let now = self.clock.monotonic();
+        let (known, is_fresh) = self.find(id, algorithm, now);
+        match known {
+            Some(key) if is_fresh => return Ok(key),
+            _ => {}
+        }
+        self.ask(now).await;
+        match self.find(id, algorithm, now) {
+            (Some(key), _) => Ok(key),
+            (None, _) if self.was_read() => {
+                Err(Refusal::Unauthorized { reason: "the token names a key that its issuer does not publish" })
+            }
+            (None, _) => Err(Refusal::IssuerUnavailable),
+        }
+    }
+
+    fn find(&self, id: Option<&str>, algorithm: Algorithm, now: Duration) -> (Option<DecodingKey>, bool) {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = read.read_at.is_some_and(|at| now < at + FRESH_FOR);
+        let mut fit = read.keys.iter().filter(|key| fits(key, algorithm));
+        let found = match id {
+            Some(id) => fit.find(|key| key.common.key_id.as_deref() == Some(id)),
+            // A token that names no key can only mean the one there is.
+            None => fit.next().filter(|_| fit.next().is_none()),
+        };
+        (found.and_then(|key| DecodingKey::from_jwk(key).ok()), is_fresh)
+    }
+
+    fn was_read(&self) -> bool {
+        self.read.read().unwrap_or_else(PoisonError::into_inner).read_at.is_some()
+    }
+
+    /// Reads the keys, unless somebody just has.
+    async fn ask(&self, since: Duration) {
+        let _one = self.asking.lock().await;
+        let now = self.clock.monotonic();
+        {
+            let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+            // Tried since the caller looked, or a moment before.
+            if read.tried_at.is_some_and(|at| at >= since || now < at + PAUSE) {
+                return;
+            }
+            read.tried_at = Some(now);
+        }
+        match self.download().await {
+            Ok(keys) => {
+                let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+                read.keys = keys;
+                read.read_at = Some(now);
+            }
+            Err(error) => {
+                warn!(url = self.url, error, "the issuer's keys could not be read; those that are known stay")
+            }
+        }
+    }
+
+    async fn download(&self) -> Result<Vec<Jwk>, String> {
+        let mut answer = self.client.get(&self.url).send().await.map_err(|error| error.to_string())?;
+        if !answer.status().is_success() {
+            return Err(format!("answered {}", answer.status()));
+        }
+        let mut body = Vec::new();
+        while let Some(frame) = answer.chunk().await.map_err(|error| error.to_string())? {
+            if body.len() + frame.len() > BYTES_MAX {
+                return Err(format!("answered more than {BYTES_MAX} bytes"));
+            }
+            body.extend_from_slice(&frame);
+        }
+        let set: JwkSet = serde_json::from_slice(&body).map_err(|error| format!("answered no key set: {error}"))?;
+        Ok(set.keys.into_iter().take(KEYS_MAX).collect())
+    }
+}
+
+/// Whether a key may check signatures of this algorithm. One that says nothing
+/// of its algorithm is for all that its type allows, which decoding compares.
+fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
+    let is_for_signatures = key.common.public_key_use.as_ref().is_none_or(|used| *used == PublicKeyUse::Signature);
+    let named = key.common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(algorithm));
+    is_for_signatures && named && family(key) == Some(algorithm.family())
+}
+
+fn family(key: &Jwk) -> Option<jsonwebtoken::AlgorithmFamily> {
+    DecodingKey::from_jwk(key).ok().map(|key| key.family())
+}

@@ -1,0 +1,46 @@
+//! What a token locks in, as JSON: in `POST /auth/tokens`, in our own tokens
+//! and in those of the application's issuer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::grant::{KeyPrefix, Terms};
+use crate::domain::kind::Kinds;
+use crate::domain::{FileId, Refusal, rules};
+
+/// `{maxFileSize?, allowedTypes?, fileId?, keyPrefix?, metadata?}`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WrittenTerms {
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_file_size: Option<u64>,
+    /// MIME types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_types: Option<Vec<String>>,
+    /// The one upload there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_id: Option<String>,
+    /// A folder in the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<String>,
+    /// Pairs for every upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+impl WrittenTerms {
+    /// What they mean.
+    pub fn read(&self) -> Result<Terms, Refusal> {
+        let metadata = self.metadata.clone().unwrap_or_default();
+        rules::check_metadata(&metadata)?;
+        Ok(Terms {
+            file_bytes_max: self.max_file_size,
+            kinds: self.allowed_types.as_deref().map(Kinds::parse).transpose()?,
+            file_id: self.file_id.as_deref().map(FileId::parse).transpose()?,
+            key_prefix: self.key_prefix.as_deref().map(KeyPrefix::parse).transpose()?,
+            metadata,
+        })
+    }
+}
