@@ -7,6 +7,8 @@
 //! cargo bench --bench ledger_scale -- --rows 1000000,10000000
 //! ```
 
+mod ground;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use chunkgate::clock::{Clock, SystemClock};
 use chunkgate::domain::{Chunk, Crc64, FileId, Owner, Timestamp, UploadId};
 use chunkgate::ledger::{DatabaseConfig, Ledger, RecordChunk};
 use clap::Parser;
+use ground::{Failure, Ground, Place};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 /// Chunks of one upload.
@@ -24,44 +27,22 @@ const CHUNKS: u64 = 1000;
 const ASKED: u32 = 2000;
 const SWEPT: u32 = 100;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 #[derive(Parser)]
 struct Arguments {
     /// Chunk rows, ascending
     #[arg(long, value_delimiter = ',', default_value = "1000000,10000000")]
     rows: Vec<u64>,
-    /// An empty database, instead of SQLite
-    #[arg(long, value_name = "URL")]
-    postgres: Option<String>,
-    /// Where SQLite's file is made [default: a temporary folder]
-    #[arg(long)]
-    folder: Option<std::path::PathBuf>,
-    /// What cargo says to every bench
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match measure(&Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ledger_scale: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ground::exit(measure(&Arguments::parse()).await)
 }
 
 async fn measure(arguments: &Arguments) -> Result<(), Failure> {
-    let folder = match &arguments.folder {
-        Some(folder) => tempfile::tempdir_in(folder)?,
-        None => tempfile::tempdir()?,
-    };
-    let url = match &arguments.postgres {
-        Some(url) => url.clone(),
-        None => format!("sqlite://{}", folder.path().join("ledger.db").display()),
-    };
+    let Ground { folder, url } = arguments.place.prepare()?;
     let mut columns = Vec::new();
     let mut uploads = 0;
     for &rows in &arguments.rows {
@@ -73,8 +54,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         columns.push(questions(&ledger, &*clock, uploads).await?);
         ledger.close().await;
     }
-    let backend = if arguments.postgres.is_some() { "Postgres" } else { "SQLite" };
-    print!("| {backend}, ms p50 · p99 |");
+    print!("| {}, ms p50 · p99 |", arguments.place.database());
     arguments.rows.iter().for_each(|rows| print!(" {rows} rows |"));
     println!(" p50, last/first |\n|---|{}---|", "---|".repeat(arguments.rows.len()));
     let names: Vec<&str> = columns.first().into_iter().flatten().map(|(name, _)| *name).collect();

@@ -6,7 +6,8 @@
 //! cargo bench --bench merge -- --postgres URL --folder DIR --sizes 10MB,10GB
 //! ```
 
-use std::path::PathBuf;
+mod ground;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use chunkgate::store::memory::MemoryStore;
 use chunkgate::units::parse_bytes;
 use clap::Parser;
 use futures_util::StreamExt as _;
+use ground::{Failure, Ground, Place};
 
 /// The most parts that one upload can have.
 const PARTS: u64 = 10_000;
@@ -35,49 +37,27 @@ const AT_ONCE: usize = 8;
 /// Of each kind; the middle one is shown.
 const RUNS: u32 = 5;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 #[derive(Parser)]
 struct Arguments {
     /// Sizes of the files in the folder
     #[arg(long, value_delimiter = ',', default_value = "10MB,100MB,1GB,10GB", value_parser = parse_bytes)]
     sizes: Vec<u64>,
-    /// An empty database, instead of SQLite
-    #[arg(long, value_name = "URL")]
-    postgres: Option<String>,
-    /// Where files and SQLite's database are made [default: a temporary folder]
-    #[arg(long)]
-    folder: Option<PathBuf>,
-    /// What cargo says to every bench
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match measure(&Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("merge: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    ground::exit(measure(&Arguments::parse()).await)
 }
 
 async fn measure(arguments: &Arguments) -> Result<(), Failure> {
-    let folder = match &arguments.folder {
-        Some(folder) => tempfile::tempdir_in(folder)?,
-        None => tempfile::tempdir()?,
-    };
+    let Ground { folder, url } = arguments.place.prepare()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let url = match &arguments.postgres {
-        Some(url) => url.clone(),
-        None => format!("sqlite://{}", folder.path().join("ledger.db").display()),
-    };
     Ledger::migrate_only(&DatabaseConfig::default(), &url).await?;
     let lease = UploadConfig::default().lease;
     let ledger = Ledger::open(&DatabaseConfig::default(), &url, clock.clone(), lease).await?;
-    println!("| merge of | parts | ms, the median of {RUNS} |\n|---|---|---|");
+    println!("| merge, rows in {} | parts | ms, the median of {RUNS} |\n|---|---|---|", arguments.place.database());
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let memory = engine(&ledger, store.clone(), &clock);
     let took = merge(&memory, &*store, &*clock, PARTS, 1).await?;

@@ -4,13 +4,14 @@
 //! # The layers
 //!
 //! ```text
-//! domain  ←  ledger | store | notify  ←  engine  ←  http  ←  app  ←  cli, main
-//! clock units serve logging                        emulator  config
+//! domain  ←  ledger | store | notify  ←  engine | access  ←  http  ←  app  ←  cli, main
+//! clock units serve logging                              emulator  config
 //! ```
 //!
 //! [`domain`] decides and does nothing. [`ledger`] knows what was acknowledged,
 //! [`store`] has the bytes, [`notify`] tells the application; none of the three
-//! knows the others. [`engine`] carries the use cases out, one per file.
+//! knows the others. [`engine`] carries the use cases out, one per file;
+//! [`access`] knows who is asking and what they may do, and neither knows the other.
 //! [`http`] decodes requests, asks the engine and encodes answers. [`app`] puts
 //! it all together. `tests/tidy` proves that no layer names a higher one.
 //!

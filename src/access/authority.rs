@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::access::config::AuthConfig;
 use crate::access::link::Link;
 use crate::access::refresh::{self, RefreshToken, Use};
-use crate::access::terms::WrittenTerms;
+use crate::access::terms::{WrittenGrant, WrittenTerms};
 use crate::access::token::{Claims, ISSUER, Key, Keys};
 use crate::clock::Clock;
 use crate::domain::grant::{Grant, Scopes};
@@ -195,12 +195,13 @@ impl Authority {
             return Err(Refusal::invalid(format!("deviceId is 1 to {DEVICE_BYTES_MAX} bytes, or left out")).into());
         }
         let (clock, now) = (&self.shared.clock, self.shared.clock.now());
+        let written = WrittenGrant { scope: login.scopes.to_string(), terms: login.terms };
         let family = Family {
             id: clock.uuid_v4(),
             owner: login.subject,
             device: login.device,
             secret: secret(&**clock),
-            terms: serde_json::json!({"scope": login.scopes.to_string(), "terms": login.terms}).to_string(),
+            terms: serde_json::json!(written).to_string(),
             generation: 0,
             rotated_at: None,
             expires_at: now.plus(self.shared.refresh_ttl),
@@ -258,12 +259,6 @@ impl Authority {
     }
 
     fn pair(&self, family: &Family, at: Timestamp) -> Result<Pair, AccessError> {
-        #[derive(serde::Deserialize)]
-        struct Kept {
-            scope: String,
-            terms: WrittenTerms,
-        }
-        let kept: Kept = serde_json::from_str(&family.terms).map_err(|_| corrupt(family))?;
         let Shared { access_ttl, .. } = &*self.shared;
         let claims = Claims {
             iss: ISSUER.to_owned(),
@@ -271,8 +266,7 @@ impl Authority {
             fam: Some(family.id),
             iat: at.seconds(),
             exp: at.plus(*access_ttl).seconds(),
-            scope: kept.scope,
-            terms: kept.terms,
+            grant: serde_json::from_str(&family.terms).map_err(|_| corrupt(family))?,
         };
         let access = self.keys().sign(&claims, at.minus(SETTLES_AFTER)).ok_or_else(|| corrupt(family))?;
         let refresh = RefreshToken::mint(family.id, family.generation, &family.secret).text();

@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::access::config::{JwtAlgorithm, JwtConfig};
 use crate::access::jwks::Jwks;
+use crate::access::jwt;
 use crate::access::terms::WrittenTerms;
 use crate::clock::Clock;
 use crate::domain::grant::{Grant, Scopes};
 use crate::domain::{Owner, Refusal};
 
 /// Clocks of issuers and ours may differ by so many seconds.
-const SKEW_SECONDS: i64 = 30;
+const SKEW: f64 = 30.0;
 
 /// The issuer, as configured.
 #[derive(Debug)]
@@ -104,17 +105,12 @@ impl Issuer {
             }
             _ => return Err(NOT_SIGNED),
         };
-        // Times, issuer and audience are ours to compare: each has a reason of its own.
-        let mut validation = Validation::new(header.alg);
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        let data = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation).map_err(|_| NOT_SIGNED)?;
-        self.grant(&data.claims)
+        self.grant(&jwt::signed(token, key, header.alg).ok_or(NOT_SIGNED)?)
     }
 
     fn grant(&self, claims: &Map<String, Value>) -> Result<Grant, Refusal> {
-        let now = self.clock.now().seconds();
+        // A time may have a fraction (RFC 7519 §2).
+        let now = self.clock.now().seconds() as f64;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let seconds = |name: &str| match claims.get(name) {
             None => Ok(None),
@@ -122,16 +118,12 @@ impl Issuer {
                 value.as_f64().map(Some).ok_or(Refusal::TokenMalformed { reason: "a time of the token is no number" })
             }
         };
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact for millions of years")]
-        let now = now as f64;
-        #[expect(clippy::cast_precision_loss, reason = "a constant")]
-        let skew = SKEW_SECONDS as f64;
         match seconds("exp")? {
             None => return Err(Refusal::TokenMalformed { reason: "the token has no exp" }),
-            Some(exp) if exp + skew <= now => return Err(Refusal::TokenExpired { what: "token" }),
+            Some(exp) if exp + SKEW <= now => return Err(Refusal::TokenExpired { what: "token" }),
             Some(_) => {}
         }
-        if seconds("nbf")?.is_some_and(|nbf| nbf - skew > now) {
+        if seconds("nbf")?.is_some_and(|nbf| nbf - SKEW > now) {
             return Err(Refusal::Unauthorized { reason: "the token is not valid yet (nbf)" });
         }
         if self.config.issuer.is_some() && text("iss") != self.config.issuer.as_deref() {
@@ -150,12 +142,11 @@ impl Issuer {
         let owner = text(&self.config.owner_claim).and_then(|owner| Owner::parse(owner).ok());
         let owner = owner
             .ok_or(Refusal::TokenMalformed { reason: "the token does not say whose it is (auth.jwt.owner_claim)" })?;
-        let malformed = |_| Refusal::TokenMalformed {
+        let terms = WrittenTerms::deserialize(Value::Object(claims.clone())).ok();
+        let terms = terms.and_then(|terms| terms.read().ok()).ok_or(Refusal::TokenMalformed {
             reason: "the token's maxFileSize, allowedTypes, fileId, keyPrefix or metadata cannot be read",
-        };
-        let terms =
-            WrittenTerms::deserialize(Value::Object(claims.clone())).map_err(|_| malformed(Refusal::Internal))?;
-        Ok(Grant { owner, scopes: scopes(claims), terms: Arc::new(terms.read().map_err(malformed)?) })
+        })?;
+        Ok(Grant { owner, scopes: scopes(claims), terms: Arc::new(terms) })
     }
 }
 

@@ -1,12 +1,13 @@
 //! An issuer's published keys (RFC 7517): read when they are first needed,
 //! again when they are old or a token names one that is not among them, and
-//! kept while they cannot be read.
+//! kept while they cannot be read. Nobody whose key is known waits for that.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use tokio::sync::Mutex;
 use tracing::warn;
 
 use crate::clock::Clock;
@@ -20,15 +21,20 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const BYTES_MAX: usize = 1 << 20;
 const KEYS_MAX: usize = 100;
 
-/// The keys behind a URL.
-#[derive(Debug)]
+/// The keys behind a URL. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Jwks {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     url: String,
     client: reqwest::Client,
     clock: Arc<dyn Clock>,
     read: RwLock<Read>,
     /// One question at a time.
-    asking: tokio::sync::Mutex<()>,
+    asking: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -50,41 +56,58 @@ impl Jwks {
         }
         let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(|error| format!("cannot be asked: {error}"))?;
-        Ok(Self { url: url.to_owned(), client, clock, read: RwLock::default(), asking: tokio::sync::Mutex::default() })
+        let shared = Shared { url: url.to_owned(), client, clock, read: RwLock::default(), asking: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The key of this name, for this algorithm.
     pub async fn key(&self, id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, Refusal> {
-        let now = self.clock.monotonic();
-        let (known, is_fresh) = self.find(id, algorithm, now);
-        match known {
-            Some(key) if is_fresh => return Ok(key),
-            _ => {}
+        let shared = &self.shared;
+        let now = shared.clock.monotonic();
+        if let Some(key) = shared.find(id, algorithm) {
+            if !shared.is_fresh(now) && shared.asking.try_lock().is_ok() {
+                let shared = shared.clone();
+                tokio::spawn(async move { shared.ask(now).await });
+            }
+            return Ok(key);
         }
-        self.ask(now).await;
-        match self.find(id, algorithm, now) {
-            (Some(key), _) => Ok(key),
-            (None, _) if self.was_read() => {
+        shared.ask(now).await;
+        match shared.find(id, algorithm) {
+            Some(key) => Ok(key),
+            None if shared.was_read() => {
                 Err(Refusal::Unauthorized { reason: "the token names a key that its issuer does not publish" })
             }
-            (None, _) => Err(Refusal::IssuerUnavailable),
+            None => Err(Refusal::IssuerUnavailable),
         }
     }
+}
 
-    fn find(&self, id: Option<&str>, algorithm: Algorithm, now: Duration) -> (Option<DecodingKey>, bool) {
-        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-        let is_fresh = read.read_at.is_some_and(|at| now < at + FRESH_FOR);
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, Read> {
+        self.read.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Read> {
+        self.read.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+        let read = self.read();
         let mut fit = read.keys.iter().filter(|key| fits(key, algorithm));
         let found = match id {
             Some(id) => fit.find(|key| key.common.key_id.as_deref() == Some(id)),
             // A token that names no key can only mean the one there is.
             None => fit.next().filter(|_| fit.next().is_none()),
         };
-        (found.and_then(|key| DecodingKey::from_jwk(key).ok()), is_fresh)
+        found.and_then(|key| DecodingKey::from_jwk(key).ok())
+    }
+
+    fn is_fresh(&self, now: Duration) -> bool {
+        self.read().read_at.is_some_and(|at| now < at + FRESH_FOR)
     }
 
     fn was_read(&self) -> bool {
-        self.read.read().unwrap_or_else(PoisonError::into_inner).read_at.is_some()
+        self.read().read_at.is_some()
     }
 
     /// Reads the keys, unless somebody just has.
@@ -92,7 +115,7 @@ impl Jwks {
         let _one = self.asking.lock().await;
         let now = self.clock.monotonic();
         {
-            let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+            let mut read = self.write();
             // Tried since the caller looked, or a moment before.
             if read.tried_at.is_some_and(|at| at >= since || now < at + PAUSE) {
                 return;
@@ -101,7 +124,7 @@ impl Jwks {
         }
         match self.download().await {
             Ok(keys) => {
-                let mut read = self.read.write().unwrap_or_else(PoisonError::into_inner);
+                let mut read = self.write();
                 read.keys = keys;
                 read.read_at = Some(now);
             }

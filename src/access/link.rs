@@ -1,8 +1,9 @@
 //! Links that we sign ourselves.
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::Hmac;
 use sha2::Sha256;
 
+use crate::access::mac;
 use crate::domain::{FileId, Owner};
 use crate::ledger::KeySecret;
 
@@ -22,19 +23,9 @@ pub struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Over fields that are told apart by their lengths, and told from all else
-    /// that the same key signs.
     pub(super) fn keyed(&self, secret: &KeySecret) -> Hmac<Sha256> {
-        let mut block = [0; 64];
-        block[..32].copy_from_slice(&secret.0);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        let expires = self.expires.to_string();
-        for field in
-            ["chunkgate link", self.method, self.owner.as_str(), self.file_id.as_str(), self.disposition, &expires]
-        {
-            mac.update(&(field.len() as u64).to_be_bytes());
-            mac.update(field.as_bytes());
-        }
-        mac
+        let (owner, file_id, expires) = (self.owner.as_str(), self.file_id.as_str(), self.expires.to_string());
+        let fields = ["chunkgate link", self.method, owner, file_id, self.disposition, &expires];
+        mac::keyed(secret, fields.map(str::as_bytes))
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use uuid::Uuid;
 
+use crate::access::mac;
 use crate::domain::{Refusal, Timestamp};
 use crate::ledger::{Family, KeySecret};
 
@@ -68,14 +69,7 @@ impl RefreshToken {
 }
 
 fn keyed(family: Uuid, generation: u32, secret: &KeySecret) -> Hmac<Sha256> {
-    // HMAC pads a key with zeros to the hash's block, which is what it takes without fail.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(&secret.0);
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(b"chunkgate refresh token\0");
-    mac.update(family.as_bytes());
-    mac.update(&generation.to_be_bytes());
-    mac
+    mac::keyed(secret, [b"chunkgate refresh token", family.as_bytes(), &generation.to_be_bytes()])
 }
 
 /// Decides about a token that is used now, by this device.

@@ -2,12 +2,13 @@
 //! and in those of the application's issuer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::grant::{KeyPrefix, Terms};
+use crate::domain::grant::{Grant, KeyPrefix, Scopes, Terms};
 use crate::domain::kind::Kinds;
-use crate::domain::{FileId, Refusal, rules};
+use crate::domain::{FileId, Owner, Refusal, rules};
 
 /// `{maxFileSize?, allowedTypes?, fileId?, keyPrefix?, metadata?}`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -42,5 +43,23 @@ impl WrittenTerms {
             key_prefix: self.key_prefix.as_deref().map(KeyPrefix::parse).transpose()?,
             metadata,
         })
+    }
+}
+
+/// What a login is for, as our own tokens and the ledger have it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct WrittenGrant {
+    /// Names with spaces between them.
+    pub scope: String,
+    /// What is locked in.
+    #[serde(flatten)]
+    pub terms: WrittenTerms,
+}
+
+impl WrittenGrant {
+    /// What it lets this owner do.
+    pub fn read(&self, owner: Owner) -> Result<Grant, Refusal> {
+        let scopes = Scopes::parse(&self.scope).ok_or(Refusal::TokenMalformed { reason: "its scope is unknown" })?;
+        Ok(Grant { owner, scopes, terms: Arc::new(self.terms.read()?) })
     }
 }

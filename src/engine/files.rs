@@ -9,9 +9,10 @@ use crate::engine::create::CreateUpload;
 use crate::engine::intake::{self, Incoming, Verified};
 use crate::engine::reins::Reins;
 use crate::engine::{Engine, EngineError};
+use crate::ledger::{FileFilter, PageStart};
 use crate::store::{Reading, StoreError};
 
-/// A body of up to so many bytes is read before its fileId is looked up.
+/// A body of up to so many bytes is read before the ledger is asked whether there is a place for it.
 const ASK_FIRST_BYTES: u64 = 256 << 10;
 
 impl Engine {
@@ -51,15 +52,15 @@ impl Engine {
         let wanted = wanted.granted(grant)?;
         let new = self.describe(grant, &wanted, Geometry::Fixed(plan))?;
         // Of a small one it is cheaper to find out at the end.
-        if let Some(file_id) = wanted.file_id.as_ref().filter(|_| bytes > ASK_FIRST_BYTES) {
-            self.refuse_taken(owner, file_id, bytes).await?;
+        if bytes > ASK_FIRST_BYTES {
+            self.refuse_early(owner, wanted.file_id.as_ref(), bytes).await?;
         }
+        let body = self.judged(body, &grant.terms, &new.file_name, new.content_type.as_deref()).await?;
         let reins = Reins::default();
         let (body, _turn) = match self.shared.turns.take_early(owner, &reins) {
             Some(turn) => (body, turn),
             None => (intake::begun(body, bytes).await, self.turn(owner, &reins).await?),
         };
-        let body = self.judged(body, &grant.terms, &new.file_name, new.content_type.as_deref()).await?;
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
         self.shared.ledger.intend_object(&new.key, new.at).await?;
@@ -96,7 +97,14 @@ impl Engine {
     }
 
     /// What can be refused before the body is read is refused then.
-    async fn refuse_taken(&self, owner: &Owner, file_id: &FileId, bytes: u64) -> Result<(), EngineError> {
+    async fn refuse_early(&self, owner: &Owner, file_id: Option<&FileId>, bytes: u64) -> Result<(), EngineError> {
+        if let Some(bytes_max) = self.shared.settings.allowance.bytes_max {
+            let used = self.shared.ledger.used_bytes(owner).await?;
+            if used.saturating_add(bytes) > bytes_max {
+                return Err(self.no_room(bytes, used).into());
+            }
+        }
+        let Some(file_id) = file_id else { return Ok(()) };
         let Some(known) = self.shared.ledger.find_upload(owner, file_id).await? else { return Ok(()) };
         match &known.state {
             State::Completed { object } if object.bytes == bytes => Ok(()),
@@ -110,6 +118,16 @@ impl Engine {
     /// The file under this fileId.
     pub async fn file(&self, owner: &Owner, file_id: &FileId) -> Result<File, EngineError> {
         Ok(self.shared.ledger.find_file(owner, file_id).await?.ok_or(Refusal::FileNotFound)?)
+    }
+
+    /// A page of files, the newest first.
+    pub async fn files(&self, filter: &FileFilter, start: PageStart, limit: u32) -> Result<Vec<File>, EngineError> {
+        Ok(self.shared.ledger.list_files(filter, start, limit).await?)
+    }
+
+    /// How many files there are.
+    pub async fn count_files(&self, filter: &FileFilter) -> Result<u64, EngineError> {
+        Ok(self.shared.ledger.count_files(filter).await?)
     }
 
     /// Removes a file. From here on nobody gets at it by us; its object goes at

@@ -59,6 +59,18 @@ impl Engine {
         Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
     }
 
+    /// The same list for somebody who may know of one fileId only.
+    pub async fn upload_listed(
+        &self,
+        owner: &Owner,
+        only: &FileId,
+        status: Option<Status>,
+    ) -> Result<Vec<UploadView>, EngineError> {
+        let found = self.shared.ledger.find_with_progress(owner, only).await?;
+        let listed = found.filter(|(upload, _)| status.is_none_or(|status| upload.state.status() == status));
+        Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
+    }
+
     /// What has arrived: the question of a client that comes back. `None` when
     /// nothing is known under this fileId.
     pub async fn chunks(&self, owner: &Owner, file_id: &FileId) -> Result<Option<ChunksView>, EngineError> {

@@ -140,8 +140,9 @@ impl Engine {
     }
 
     /// A turn: at once if there are plenty, else once the client has begun to
-    /// send, for one that does not is to hold up nobody. Nor is the store to set
-    /// aside space for a whole file that nobody sends.
+    /// send, for one that does not is to hold up nobody; and never before the
+    /// first bytes of a file are seen to be of a kind that is taken. Nor is the
+    /// store to set aside space for a whole file that nobody sends.
     async fn turn_for(
         &self,
         mut put: PutChunk,
@@ -149,6 +150,9 @@ impl Engine {
         bytes: u64,
         reins: &Reins,
     ) -> Result<(PutChunk, Turn), Refusal> {
+        if put.index == 0 {
+            put.body = self.judged(put.body, &put.terms, &upload.file_name, upload.content_type.as_deref()).await?;
+        }
         if upload.session().is_some()
             && let Some(turn) = self.shared.turns.take_early(&put.owner, reins)
         {
@@ -167,15 +171,12 @@ impl Engine {
     /// Streams the body into the store as one part, and checks the store's proof.
     async fn forward(
         &self,
-        mut put: PutChunk,
+        put: PutChunk,
         upload: &Upload,
         bytes: u64,
         reins: &Reins,
     ) -> Result<Chunk, EngineError> {
         let index = admitted_index(&put);
-        if index == 0 {
-            put.body = self.judged(put.body, &put.terms, &upload.file_name, upload.content_type.as_deref()).await?;
-        }
         let number = PartNumber::of_chunk(index)
             .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
         let session = self.session(upload).await?;

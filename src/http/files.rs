@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::domain::{Checksum, FileId, Refusal};
-use crate::engine::EngineError;
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::intake::Incoming;
 use crate::http::auth::{May, ReadFiles, WriteFiles, WriteUploads};
@@ -163,8 +162,7 @@ pub(super) async fn list(
         until: time("until", query.until)?,
     };
     // One more than asked for tells whether there is a next page.
-    let ledger = api.engine.ledger();
-    let mut files = ledger.list_files(&filter, start, limit + 1).await.map_err(EngineError::from)?;
+    let mut files = api.engine.files(&filter, start, limit + 1).await?;
     let more = files.len() > limit as usize;
     files.truncate(limit as usize);
     let more = page::fit(&mut files, |file| &file.metadata) || more;
@@ -172,7 +170,7 @@ pub(super) async fn list(
     let bodies: Vec<_> = files.iter().map(encode::file).collect();
     let mut body = json!({"files": bodies, "nextCursor": next});
     if let (Some(nth), Some(body)) = (nth, body.as_object_mut()) {
-        let total = ledger.count_files(&filter).await.map_err(EngineError::from)?;
+        let total = api.engine.count_files(&filter).await?;
         body.insert("page".to_owned(), nth.into());
         body.insert("total".to_owned(), total.into());
     }

@@ -20,7 +20,8 @@ use crate::http::problem::Problem;
 use crate::http::{Api, body};
 
 /// What a back end asks for. A name that is none of these is a mistake that
-/// would hand out more than was meant.
+/// would hand out more than was meant; telling it is why the names of
+/// `WrittenTerms` stand here once more (serde cannot flatten and deny).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TokensBody {

@@ -115,18 +115,9 @@ pub(super) async fn list(
     let limit = pages::limit(query.limit.as_deref())?;
     // One more than asked for tells whether there is a next page.
     let mut uploads = match &caller.grant.terms.file_id {
-        // A token for one upload lists that one.
-        Some(only) => {
-            let known = api.engine.known(&caller.grant.owner, only).await?;
-            let found = match known {
-                Some(upload) => vec![api.engine.progress(upload).await?],
-                None => Vec::new(),
-            };
-            found
-                .into_iter()
-                .filter(|view| after.is_none() && status.is_none_or(|status| view.upload.state.status() == status))
-                .collect()
-        }
+        // A token for one upload lists that one, and nothing comes after it.
+        Some(_) if after.is_some() => Vec::new(),
+        Some(only) => api.engine.upload_listed(&caller.grant.owner, only, status).await?,
         None => api.engine.uploads(caller.listed.as_ref(), status, after, limit + 1).await?,
     };
     let more = uploads.len() > limit as usize;

@@ -337,15 +337,13 @@ mod tests {
         assert_eq!(panics.await, Err(closed()));
         ledger.ping().await.unwrap();
         assert!(matches!(ledger.record_chunk(chunk(0, "e")).await, Ok(Recorded::New(_))));
-        let row = ledger
-            .read()
-            .await
-            .unwrap()
-            .row(sql("SELECT begins FROM uploads WHERE id = $1").bind(UPLOAD))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(row.get::<i64>("begins").unwrap(), 0);
+        assert_eq!(begins(&ledger).await, 0);
+    }
+
+    async fn begins(ledger: &Ledger) -> i64 {
+        let text = "SELECT begins FROM uploads WHERE id = $1";
+        let row = ledger.read().await.unwrap().row(sql(text).bind(UPLOAD)).await.unwrap();
+        row.unwrap().get("begins").unwrap()
     }
 
     /// What fails alone is rolled back alone, in one transaction with others.
@@ -371,14 +369,6 @@ mod tests {
             assert_eq!(written.is_err(), n % 5 == 0, "{written:?}");
             assert!(matches!(recorded, Ok(Recorded::New(_))));
         }
-        let row = ledger
-            .read()
-            .await
-            .unwrap()
-            .row(sql("SELECT begins FROM uploads WHERE id = $1").bind(UPLOAD))
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!(row.get::<i64>("begins").unwrap(), 40);
+        assert_eq!(begins(&ledger).await, 40);
     }
 }

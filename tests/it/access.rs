@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Gateway, On};
 
+/// A back end's.
 pub(crate) const KEY: &str = "ck_0123456789abcdef";
 
-const TOKENS: [(&str, &str); 2] = [("AUTH__MODE", "tokens"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
+/// A gateway's settings.
+pub(crate) const TOKENS: [(&str, &str); 2] = [("AUTH__MODE", "tokens"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
 
 /// A gateway that hands out tokens.
 async fn gateway(on: On, more: &[(&str, &str)]) -> Gateway {

@@ -12,7 +12,10 @@ use chunkgate::domain::{
     Checksum, Chunk, Crc64, Failure, FileId, Geometry, Learning, Object, ObjectKey, Owner, Plan, SessionId, Status,
     Upload, UploadId,
 };
-use chunkgate::ledger::{Allowance, Creation, Failing, Ledger, NewEvent, NewUpload, RecordChunk};
+use chunkgate::ledger::{
+    Allowance, Creation, Failing, Family, FileFilter, KeySecret, Ledger, NewEvent, NewUpload, PageStart, RecordChunk,
+    SigningKey,
+};
 
 const RECEIVER: &str = "https://app.example/hook";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -29,6 +32,8 @@ pub(crate) async fn ask_all(ledger: &Ledger, clock: &dyn Clock) {
     asking.uploads().await;
     asking.ends().await;
     asking.files().await;
+    asking.lists().await;
+    asking.access().await;
     asking.outbox().await;
     asking.sweeping().await;
 }
@@ -188,8 +193,66 @@ impl Asking<'_> {
             ledger.forget_object(&wish.key).await.expect("an answer");
         }
         ledger.find_file(&Owner::local(), &FileId::parse("small").expect("an id")).await.expect("an answer");
+        let gone = ledger.find_file(&Owner::local(), &FileId::parse("whole").expect("an id")).await.expect("an answer");
+        assert!(ledger.delete_file(&gone.expect("a file")).await.expect("an answer"));
         ledger.objects_underway(self.clock.now(), 20).await.expect("an answer");
         ledger.condemn_objects(self.clock.now(), 20).await.expect("an answer");
+    }
+
+    /// Every page, of one owner and of all.
+    async fn lists(&self) {
+        let (ledger, now) = (self.ledger, self.clock.now());
+        let filters = [
+            FileFilter::default(),
+            FileFilter {
+                name_prefix: Some("a".to_owned()),
+                content_type: Some("image/".to_owned()),
+                since: Some(now),
+                until: Some(now),
+                file_id: Some(FileId::parse("small").expect("an id")),
+                owner: None,
+            },
+        ];
+        for (filter, owner) in filters.iter().flat_map(|filter| [(filter, None), (filter, Some(Owner::local()))]) {
+            let filter = FileFilter { owner, ..filter.clone() };
+            for start in [PageStart::Newest, PageStart::After(now, UploadId(self.clock.uuid_v7())), PageStart::Skip(1)] {
+                ledger.list_files(&filter, start, 20).await.expect("an answer");
+            }
+            ledger.count_files(&filter).await.expect("an answer");
+        }
+        let learning = Learning { count: 3, chunk_bytes: None, last_bytes: None, total_bytes: None };
+        let upload = self.created(self.wish("reserving", Geometry::Learning(learning))).await;
+        for bytes in [SIZE, u64::MAX] {
+            let allowance = Allowance { open_uploads_max: 10, bytes_max: Some(1000 * SIZE) };
+            ledger.reserve(upload.id, bytes, allowance).await.expect("an answer");
+        }
+        ledger.used_bytes(&upload.owner).await.expect("an answer");
+    }
+
+    async fn access(&self) {
+        let (ledger, now) = (self.ledger, self.clock.now());
+        let key = SigningKey { id: "asked".to_owned(), secret: KeySecret([7; 32]), created_at: now };
+        assert!(ledger.add_signing_key(&key, now.minus(DAY)).await.expect("an answer"));
+        ledger.signing_keys().await.expect("an answer");
+        ledger.drop_signing_keys(now).await.expect("an answer");
+        let family = Family {
+            id: self.clock.uuid_v4(),
+            owner: Owner::local(),
+            device: None,
+            secret: KeySecret([8; 32]),
+            terms: "{}".to_owned(),
+            generation: 0,
+            rotated_at: None,
+            expires_at: now,
+            created_at: now,
+            is_revoked: false,
+        };
+        ledger.add_family(&family).await.expect("an answer");
+        ledger.family(family.id).await.expect("an answer");
+        assert!(ledger.rotate_family(family.id, 0, now, now).await.expect("an answer"));
+        assert!(ledger.revoke_family(family.id, now).await.expect("an answer"));
+        ledger.revoked_families(now.minus(DAY)).await.expect("an answer");
+        ledger.prune_families(now.plus(DAY), 20).await.expect("an answer");
     }
 
     async fn outbox(&self) {

@@ -8,11 +8,10 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::contract::{Contract, Operation, chunk_fields, stalled, with_form};
 use super::outages::{BREAK, Link, all, execute};
-use crate::access::KEY;
+use crate::access::{KEY, TOKENS};
 use crate::harness::{Answer, Gateway, On, free_address};
 use crate::postgres;
 
-const TOKENS: [(&str, &str); 2] = [("AUTH__MODE", "tokens"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
 const REFRESH: &str = "/auth/refresh";
 
 struct Asking<'a> {
