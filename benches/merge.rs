@@ -17,9 +17,11 @@ use chunkgate::clock::{Clock, SystemClock};
 use chunkgate::domain::{FileId, Grant, Owner};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::finish::Finished;
+use chunkgate::engine::hooks::Requester;
 use chunkgate::engine::put_chunk::PutChunk;
 use chunkgate::engine::{Engine, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{Allowance, DatabaseConfig, Ledger};
+use chunkgate::notify::Hooks;
 use chunkgate::store::Store;
 use chunkgate::store::file::FileStore;
 use chunkgate::store::memory::MemoryStore;
@@ -88,7 +90,8 @@ fn engine(ledger: &Ledger, store: Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Eng
         chunks_in_flight_max: 64,
         owners_share: false,
         queue_wait: Duration::from_secs(30),
-        endpoints: Vec::new(),
+        subscriptions: Vec::new(),
+        hooks: Hooks::default(),
     };
     Engine::new(ledger.clone(), store, clock.clone(), settings)
 }
@@ -114,6 +117,7 @@ async fn merge(
             auto_complete: None,
             restart: false,
             cut: Cut::Declared { total_bytes: bytes, chunk_bytes: Some(chunk_bytes), count: None },
+            from: Requester::default(),
         };
         let created = engine.create(&Grant::all(Owner::local()), wanted).await.map_err(|error| format!("{error:?}"))?;
         let puts = futures_util::stream::iter(0..bytes.div_ceil(chunk_bytes)).map(|index| {
@@ -136,10 +140,10 @@ async fn merge(
         }
         let began = clock.monotonic();
         match engine.finish(created.upload.id).await {
-            Finished::Completed(file) => {
+            Finished::Completed(completed) => {
                 times.push(clock.monotonic() - began);
                 // Space for the next.
-                store.delete(&file.key).await?;
+                store.delete(&completed.file.key).await?;
             }
             other @ (Finished::Missing(_) | Finished::Failed(_) | Finished::Later) => {
                 return Err(format!("{other:?}").into());

@@ -4,6 +4,7 @@
 mod access;
 mod bench;
 mod store;
+mod token;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,13 +29,14 @@ use crate::engine::sweep::{Sweeper, Swept};
 use crate::engine::{Engine, Settings};
 use crate::http::{self, Api, CorsConfig, Health};
 use crate::ledger::{Allowance, Ledger, OpenError};
-use crate::notify::Notifier;
+use crate::notify::{Hooks, Notifier};
 use crate::serve::{ServeLimits, serve as accept};
 use crate::store::Store;
 use crate::store::guarded::Guarded;
 use access::access;
 pub use bench::bench;
 use store::{check_store, open_store};
+pub use token::{WantedToken, make_access_token, make_key};
 
 /// Connections when nothing else is said and descriptors allow it.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -95,7 +97,7 @@ impl Gateway {
         let authority = Authority::open(ledger.clone(), clock.clone(), &config.auth).await;
         let authority = authority.map_err(|error| AppError::Failed(error.to_string()))?;
         let access = Arc::new(access(&config, options, &ledger, &clock, &authority).await?);
-        let settings = settings(&config, &*store, notifier.endpoints());
+        let settings = settings(&config, &*store, &notifier)?;
         let engine =
             Engine::new(ledger, Arc::new(Guarded::new(store, clock.clone(), &config.store.breaker)), clock, settings);
         let public = listen("listen", config.listen).await?;
@@ -230,8 +232,8 @@ pub async fn sweep(config: Config, dry_run: bool) -> Result<(), AppError> {
     }
     let store = open_store(&config, clock.clone())?;
     let ledger = open_ledger(&config, clock.clone()).await?;
-    let endpoints = Notifier::new(&config.webhook).map_err(misconfigured)?.endpoints();
-    let settings = settings(&config, &*store, endpoints);
+    let notifier = Notifier::new(&config.webhook).map_err(misconfigured)?;
+    let settings = settings(&config, &*store, &notifier)?;
     let engine = Engine::new(ledger, store, clock, settings);
     let swept = engine.sweep(&mut Sweeper::default()).await.map_err(|error| AppError::Failed(error.to_string()))?;
     engine.drain().await;
@@ -302,9 +304,9 @@ fn misconfigured(problem: impl std::fmt::Display) -> AppError {
     AppError::Configuration(format!("the configuration is wrong: {problem}"))
 }
 
-fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Settings {
+fn settings(config: &Config, store: &dyn Store, notifier: &Notifier) -> Result<Settings, AppError> {
     let largest = store.limits().object_bytes_max;
-    Settings {
+    Ok(Settings {
         upload: config.upload.clone(),
         sweep: config.sweep.clone(),
         file_bytes_max: config.limits.max_file_size.map_or(largest, |bytes| bytes.min(largest)),
@@ -314,8 +316,9 @@ fn settings(config: &Config, store: &dyn Store, endpoints: Vec<String>) -> Setti
         chunks_in_flight_max: config.limits.max_concurrent_chunks,
         owners_share: config.auth.mode != AuthMode::None,
         queue_wait: config.limits.queue_wait,
-        endpoints,
-    }
+        subscriptions: notifier.subscriptions().to_vec(),
+        hooks: Hooks::new(&config.hooks, &config.webhook).map_err(misconfigured)?,
+    })
 }
 
 async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, AppError> {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::app::WantedToken;
 use crate::bench::BenchConfig;
 use crate::config::{Origin, Setting, Sources, Strictness};
 use crate::emulator::EmulatorConfig;
+use crate::units;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +40,16 @@ Examples:
 
 Exit code 1 when a file failed or has other bytes: then there is no rate.";
 
+const TOKEN_EXAMPLE: &str = "\
+Examples:
+  chunkgate token key shop                     a key for the back end named shop
+  chunkgate token access user-7 --expires-in 1h --allowed-types image/*
+                                               a token for one user's browser, an hour long
+
+A key is printed once and kept nowhere: what goes into auth.api_keys is its hash.
+A token that is made by hand is signed with the gateways' own key, which is read
+from the database, also while they run. It has no login: nothing can revoke it.";
+
 /// A gateway for resumable uploads: browsers send files in chunks, and one
 /// object arrives in the store.
 #[derive(Debug, Parser)]
@@ -68,6 +80,9 @@ pub enum Command {
     /// nobody continues, finishes merges whose gateway died, and removes parts
     /// that belong to nothing.
     Sweep(SweepArgs),
+    /// Make an API key or an access token by hand
+    #[command(after_help = TOKEN_EXAMPLE, subcommand)]
+    Token(TokenCommand),
     /// Serve the OSS dialect from a folder, to try and test uploads without Aliyun
     ///
     /// One bucket, one access key, V1 and V4 signatures. The official OSS SDKs
@@ -111,6 +126,25 @@ pub struct SweepArgs {
     pub config: ConfigArgs,
 }
 
+/// `chunkgate token`
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make an API key: for a back end, which may then act as anybody
+    Key {
+        /// What the key is called: its owner is key:NAME
+        name: String,
+    },
+    /// Make an access token: for one user's browser
+    Access {
+        /// What it says.
+        #[command(flatten)]
+        wanted: Box<WantedToken>,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        config: Box<ConfigArgs>,
+    },
+}
+
 /// Flags that say what is configured. They win over the environment, which
 /// wins over the file.
 #[derive(Clone, Debug, Default, Args)]
@@ -144,15 +178,8 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
     /// Any other key, such as limits.max_file_size=10GiB; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", action = ArgAction::Append, value_parser = key_and_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", action = ArgAction::Append, value_parser = units::parse_pair)]
     pub set: Vec<(String, String)>,
-}
-
-fn key_and_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
-        Some(_) | None => Err("write KEY=VALUE, such as upload.lease=1m".to_owned()),
-    }
 }
 
 impl Cli {

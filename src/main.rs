@@ -4,9 +4,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use chunkgate::app::{self, AppError, ServeOptions};
+use chunkgate::app::{self, AppError, ServeOptions, WantedToken};
 use chunkgate::bench::BenchConfig;
-use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs, SweepArgs};
+use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs, SweepArgs, TokenCommand};
 use chunkgate::config::{self, Config, Loaded, Strictness};
 use chunkgate::emulator::EmulatorConfig;
 use chunkgate::logging::{self, LogConfig};
@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Migrate(args) => configured(&args, NOBODY_SERVED).and_then(|config| run(app::migrate(config))),
         Command::Sweep(args) => sweep(&args),
+        Command::Token(TokenCommand::Key { name }) => app::make_key(&name),
+        Command::Token(TokenCommand::Access { wanted, config }) => access_token(&config, &wanted),
         Command::Emulator(config) => emulate(config),
         Command::Bench(config) => bench(&config),
     };
@@ -60,6 +62,10 @@ fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
 
 fn bench(config: &BenchConfig) -> Result<(), AppError> {
     run(app::bench(config))
+}
+
+fn access_token(args: &ConfigArgs, wanted: &WantedToken) -> Result<(), AppError> {
+    run(app::make_access_token(configured(args, NOBODY_SERVED)?, wanted))
 }
 
 fn sweep(args: &SweepArgs) -> Result<(), AppError> {

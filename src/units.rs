@@ -6,6 +6,14 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Reads `KEY=VALUE`.
+pub fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        Some(_) | None => Err("write KEY=VALUE, such as upload.lease=1m".to_owned()),
+    }
+}
+
 /// Reads `300ms`, `5s`, `24h`, `7d`; also sums such as `1h 30m`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if text.trim().bytes().all(|b| b.is_ascii_digit()) && text.trim() != "0" {

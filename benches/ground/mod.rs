@@ -8,11 +8,11 @@ use clap::Args;
 use tempfile::TempDir;
 
 /// Whatever went wrong: a bench only says it.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where to run.
 #[derive(Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// An empty database, instead of SQLite
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
@@ -25,18 +25,18 @@ pub struct Place {
 }
 
 /// A folder that goes when this is dropped, and the database's URL.
-pub struct Ground {
-    pub folder: TempDir,
-    pub url: String,
+pub(crate) struct Ground {
+    pub(crate) folder: TempDir,
+    pub(crate) url: String,
 }
 
 impl Place {
     /// What the database is, by name.
-    pub fn database(&self) -> &'static str {
+    pub(crate) fn database(&self) -> &'static str {
         if self.postgres.is_some() { "Postgres" } else { "SQLite" }
     }
 
-    pub fn prepare(&self) -> Result<Ground, Failure> {
+    pub(crate) fn prepare(&self) -> Result<Ground, Failure> {
         let folder = match &self.folder {
             Some(folder) => tempfile::tempdir_in(folder)?,
             None => tempfile::tempdir()?,
@@ -47,7 +47,7 @@ impl Place {
 }
 
 /// A bench's exit, with its failure said.
-pub fn exit(measured: Result<(), Failure>) -> ExitCode {
+pub(crate) fn exit(measured: Result<(), Failure>) -> ExitCode {
     match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

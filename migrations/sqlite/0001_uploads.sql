@@ -57,7 +57,7 @@ CREATE INDEX uploads_completing ON uploads (lease_until) WHERE state = 'completi
 CREATE INDEX uploads_with_remains ON uploads (clean_at) WHERE clean_at IS NOT NULL;
 CREATE INDEX uploads_with_chunks ON uploads (ended_at) WHERE chunks_kept;
 CREATE INDEX uploads_given_up ON uploads (ended_at) WHERE state IN ('aborted', 'expired');
-CREATE INDEX uploads_open_key ON uploads (object_key) WHERE state IN ('uploading', 'completing');
+CREATE INDEX uploads_of_key ON uploads (object_key);
 
 -- What was acknowledged. No foreign key: on Postgres its check would lock the
 -- upload's row, which all of the upload's chunks would then share.

@@ -12,7 +12,7 @@ use crate::access::config::AuthConfig;
 use crate::access::link::Link;
 use crate::access::refresh::{self, RefreshToken, Use};
 use crate::access::terms::{WrittenGrant, WrittenTerms};
-use crate::access::token::{Claims, ISSUER, Key, Keys};
+use crate::access::token::{Claims, Key, Keys};
 use crate::clock::Clock;
 use crate::domain::grant::{Grant, Scopes};
 use crate::domain::{Owner, Refusal, Timestamp};
@@ -23,7 +23,7 @@ use crate::ledger::{Family, KeySecret, Ledger, LedgerError, SigningKey};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A new key signs nothing before every gateway knows it.
 const SETTLES_AFTER: Duration = Duration::from_secs(60);
-/// The longest that a link may last.
+/// The longest that a link may last, or a token that is made by hand.
 const LINKS_LAST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Clocks of gateways may differ by so much.
 const SKEW_MAX: Duration = Duration::from_secs(300);
@@ -260,18 +260,30 @@ impl Authority {
 
     fn pair(&self, family: &Family, at: Timestamp) -> Result<Pair, AccessError> {
         let Shared { access_ttl, .. } = &*self.shared;
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            sub: family.owner.as_str().to_owned(),
-            fam: Some(family.id),
-            iat: at.seconds(),
-            exp: at.plus(*access_ttl).seconds(),
-            grant: serde_json::from_str(&family.terms).map_err(|_| corrupt(family))?,
-        };
+        let grant = serde_json::from_str(&family.terms).map_err(|_| corrupt(family))?;
+        let claims = Claims::new(&family.owner, Some(family.id), at, *access_ttl, grant);
         let access = self.keys().sign(&claims, at.minus(SETTLES_AFTER)).ok_or_else(|| corrupt(family))?;
         let refresh = RefreshToken::mint(family.id, family.generation, &family.secret).text();
         Ok(Pair { access, refresh, expires_in: *access_ttl })
     }
+}
+
+/// An access token without a login, signed with one of these keys; none if
+/// there is no key. It can neither be refreshed nor revoked.
+pub fn by_hand(
+    keys: &[SigningKey],
+    login: &Login,
+    expires_in: Duration,
+    now: Timestamp,
+) -> Result<Option<String>, Refusal> {
+    if expires_in > LINKS_LAST {
+        return Err(Refusal::invalid("an access token that is made by hand lasts 7d at most"));
+    }
+    login.terms.read()?;
+    let grant = WrittenGrant { scope: login.scopes.to_string(), terms: login.terms.clone() };
+    let claims = Claims::new(&login.subject, None, now, expires_in, grant);
+    let keys: Keys = keys.iter().map(Key::from).collect();
+    Ok(keys.sign(&claims, now.minus(SETTLES_AFTER)))
 }
 
 const MALFORMED: Refusal = Refusal::TokenMalformed { reason: "this is no refresh token of this gateway" };

@@ -28,7 +28,7 @@ use subtle::ConstantTimeEq as _;
 use crate::domain::grant::Grant;
 use crate::domain::{Owner, Refusal};
 
-pub use authority::{AccessError, Authority, Login, Pair};
+pub use authority::{AccessError, Authority, Login, Pair, by_hand};
 pub use config::{ApiKey, AuthConfig, AuthMethod, AuthMode, JwtConfig};
 pub use issuer::Issuer;
 pub use link::Link;

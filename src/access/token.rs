@@ -1,6 +1,8 @@
 //! Access tokens: JWTs that we sign ourselves (HS256), short-lived, checked
 //! without the database. Each carries the family that it belongs to.
 
+use std::time::Duration;
+
 use hmac::Mac as _;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,7 @@ use crate::domain::{Owner, Refusal, Timestamp};
 use crate::ledger::{self, KeySecret};
 
 /// What our own tokens name as their issuer.
-pub const ISSUER: &str = "chunkgate";
+const ISSUER: &str = "chunkgate";
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -118,6 +120,12 @@ impl Keys {
 const NOT_SIGNED: Refusal = Refusal::Unauthorized { reason: "the token was not signed by this gateway" };
 
 impl Claims {
+    /// Of a token that is made at this time and lasts so long.
+    pub fn new(owner: &Owner, family: Option<Uuid>, at: Timestamp, lasts: Duration, grant: WrittenGrant) -> Self {
+        let (iss, sub) = (ISSUER.to_owned(), owner.as_str().to_owned());
+        Self { iss, sub, fam: family, iat: at.seconds(), exp: at.plus(lasts).seconds(), grant }
+    }
+
     /// What they allow.
     pub fn grant(&self) -> Result<Grant, Refusal> {
         let malformed = |_| Refusal::TokenMalformed { reason: "the token says nothing that this gateway understands" };
@@ -127,8 +135,6 @@ impl Claims {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::access::terms::WrittenTerms;
     use crate::domain::grant::{Scope, Scopes};

@@ -50,9 +50,14 @@ pub(super) async fn access(
     }
 }
 
+/// A key that nobody guesses: 256 random bits.
+pub(super) fn random_key(clock: &dyn Clock) -> String {
+    format!("ck_{:032x}{:032x}", clock.random(), clock.random())
+}
+
 /// Makes the first key and prints it: it is kept nowhere but as a hash.
 async fn bootstrap(ledger: &Ledger, clock: &dyn Clock) -> Result<(), AppError> {
-    let key = format!("ck_{:032x}{:032x}", clock.random(), clock.random());
+    let key = random_key(clock);
     let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
     let added = ledger.add_first_api_key("bootstrap", &hash, clock.now()).await;
     if added.map_err(|error| AppError::Failed(error.to_string()))? {

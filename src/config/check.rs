@@ -16,7 +16,7 @@ use crate::domain::kind::Kinds;
 use crate::domain::{Owner, Timestamp};
 use crate::engine::keys::{PLACEHOLDERS, object_key};
 use crate::logging;
-use crate::notify::sign::SigningKey;
+use crate::notify::sign::SigningKeys;
 use crate::store::StoreKind;
 use crate::store::oss::setup::Setup;
 use crate::units::format_duration;
@@ -220,7 +220,7 @@ impl Checks<'_> {
         if let Some(Err(advice)) = webhook.url.as_deref().map(web_address) {
             self.wrong("webhook.url", advice);
         }
-        if let Some(Err(advice)) = webhook.secret.as_ref().map(SigningKey::parse) {
+        if let Some(Err(advice)) = webhook.secret.as_ref().map(SigningKeys::parse) {
             self.wrong("webhook.secret", advice);
         }
         for (i, endpoint) in webhook.endpoints.iter().enumerate() {
@@ -228,13 +228,29 @@ impl Checks<'_> {
             if let Err(advice) = web_address(&endpoint.url) {
                 self.wrong("webhook.endpoints", in_place(advice));
             }
-            if let Some(Err(advice)) = endpoint.secret.as_ref().map(SigningKey::parse) {
+            if let Some(Err(advice)) = endpoint.secret.as_ref().map(SigningKeys::parse) {
                 self.wrong("webhook.endpoints", in_place(format!("has a secret that {advice}")));
             }
         }
-        let unsigned = webhook.url.is_some() || webhook.endpoints.iter().any(|endpoint| endpoint.secret.is_none());
+        let urls = webhook.url.iter().chain(webhook.endpoints.iter().map(|endpoint| &endpoint.url));
+        if urls.clone().enumerate().any(|(i, url)| urls.clone().skip(i + 1).any(|other| other == url)) {
+            self.wrong("webhook.endpoints", "has one URL twice: each receiver gets an event once".to_owned());
+        }
+        let hooks = [
+            ("hooks.before_create.url", &config.hooks.before_create.url),
+            ("hooks.completed.url", &config.hooks.completed.url),
+        ];
+        for (key, url) in hooks {
+            if let Some(Err(advice)) = url.as_deref().map(web_address) {
+                self.wrong(key, advice);
+            }
+        }
+        let unsigned = webhook.url.is_some()
+            || webhook.endpoints.iter().any(|endpoint| endpoint.secret.is_none())
+            || hooks.iter().any(|(_, url)| url.is_some());
         if unsigned && webhook.secret.is_none() {
-            let advice = "is needed, for events are signed: set it, as from: echo whsec_$(openssl rand -base64 32)";
+            let advice =
+                "is needed, for events and hooks are signed: set it, as from: echo whsec_$(openssl rand -base64 32)";
             self.wrong("webhook.secret", advice.to_owned());
         }
     }

@@ -4,7 +4,14 @@
 use serde_json::Value as Json;
 
 /// Keys whose values are addresses: a query is part of one, and may hold a token.
-const ADDRESSES: [&str; 4] = ["public_url", "webhook.url", "store.oss.endpoint", "store.oss.public_endpoint"];
+const ADDRESSES: [&str; 6] = [
+    "public_url",
+    "webhook.url",
+    "hooks.before_create.url",
+    "hooks.completed.url",
+    "store.oss.endpoint",
+    "store.oss.public_endpoint",
+];
 
 /// Whether this key's value is an address.
 pub(super) fn is_address(key: &str) -> bool {

@@ -10,7 +10,7 @@ use crate::engine::{SweepConfig, UploadConfig};
 use crate::http::{CorsConfig, HealthConfig, LimitsConfig};
 use crate::ledger::DatabaseConfig;
 use crate::logging::LogConfig;
-use crate::notify::WebhookConfig;
+use crate::notify::{HooksConfig, WebhookConfig};
 use crate::store::StoreConfig;
 use crate::units::Secret;
 
@@ -38,6 +38,8 @@ pub struct Config {
     pub sweep: SweepConfig,
     /// Webhooks.
     pub webhook: WebhookConfig,
+    /// Questions that the application answers while a client waits.
+    pub hooks: HooksConfig,
     /// What one gateway takes on.
     pub limits: LimitsConfig,
     /// Who may do anything.
@@ -61,6 +63,7 @@ impl Default for Config {
             upload: UploadConfig::default(),
             sweep: SweepConfig::default(),
             webhook: WebhookConfig::default(),
+            hooks: HooksConfig::default(),
             limits: LimitsConfig::default(),
             auth: AuthConfig::default(),
             cors: CorsConfig::default(),

@@ -97,13 +97,20 @@ pub const KEYS: &[Key] = &[
     key("webhook.url", "Where events are sent."),
     secret(
         "webhook.secret",
-        "Signs events (Standard Webhooks): whsec_ and base64, as from: `echo whsec_$(openssl rand -base64 32)`.",
+        "Signs events (Standard Webhooks): whsec_ and base64, as from: `echo whsec_$(openssl rand -base64 32)`. Several, \
+         with spaces between them, while they rotate.",
     ),
     key("webhook.retry_initial", "The wait before the second attempt. It doubles from there, for 3 days."),
     secret(
         "webhook.endpoints",
-        "More receivers, each of which gets every event: [[webhook.endpoints]] with url and secret.",
+        "More receivers: [[webhook.endpoints]] with url and, where they differ from the first one's, secret and events \
+         (a list such as [\"upload.failed\"]).",
     ),
+    key(
+        "hooks.before_create.url",
+        "The application that is asked before an upload is made: it may refuse, and choose the object's key.",
+    ),
+    key("hooks.completed.url", "The application whose answer goes to the client with a completed file."),
     key("limits.max_file_size", "The largest file. Without it, what the store can hold (48.8TiB)."),
     key("limits.max_open_uploads", "Open uploads per owner."),
     key(

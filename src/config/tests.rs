@@ -186,7 +186,7 @@ fn a_wrong_value_is_named_with_its_place_and_a_remedy() {
             "[webhook]\nsecret = \"hunter2\"",
             "webhook.secret = \"********\" (chunkgate.toml:2): must be whsec_ and base64",
         ),
-        ("[webhook]\nurl = \"https://h/\"", "webhook.secret: is needed, for events are signed"),
+        ("[webhook]\nurl = \"https://h/\"", "webhook.secret: is needed, for events and hooks are signed"),
         ("[[webhook.endpoints]]\nurll = \"https://h/\"", "unknown field `urll`"),
         ("[sweep]\ninterval = \"0s\"", "must be longer than nothing"),
         ("[log]\nlevel = \"verbose\"", "\"verbose\" is not a level"),

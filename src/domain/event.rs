@@ -17,6 +17,9 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::Expired, Self::Aborted];
+
     /// The `type` in the body.
     pub const fn name(self) -> &'static str {
         match self {
@@ -29,7 +32,7 @@ impl EventKind {
 
     /// Reads the `type`.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Completed, Self::Failed, Self::Expired, Self::Aborted].into_iter().find(|k| k.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -62,6 +62,12 @@ pub enum Refusal {
     RateLimited { limit: String, wait: Duration },
     /// The file is of a kind that is not taken.
     TypeNotAllowed { found: String, allowed: String },
+    /// The application does not want the file.
+    RefusedByApplication { detail: String },
+    /// The application that must be asked first does not answer.
+    HookUnavailable,
+    /// No such event.
+    EventNotFound,
     /// The owner has no room for the file.
     QuotaExceeded { bytes: u64, used: u64, quota: u64 },
     /// A signed URL was edited, or is for another request.
@@ -82,6 +88,8 @@ pub enum Refusal {
     ChunkSuperseded { index: u32 },
     /// The upload is known with other properties.
     UploadConflict { reason: String },
+    /// The application chose an object key that another upload has.
+    KeyTaken,
     /// The upload is completed.
     UploadCompleted,
     /// The upload is being merged.
@@ -132,7 +140,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every code there is, in order: what `openapi.yaml` lists.
-    pub const CODES: [&str; 55] = [
+    pub const CODES: [&str; 58] = [
         "body_timeout",
         "body_too_long",
         "body_too_short",
@@ -146,10 +154,12 @@ impl Refusal {
         "cors_origin_not_allowed",
         "database_unavailable",
         "device_mismatch",
+        "event_not_found",
         "fields_after_file",
         "file_id_required",
         "file_not_found",
         "file_too_large",
+        "hook_unavailable",
         "insufficient_scope",
         "integrity_failed",
         "internal",
@@ -167,6 +177,7 @@ impl Refusal {
         "quota_exceeded",
         "range_not_satisfiable",
         "rate_limited",
+        "refused_by_application",
         "signature_expired",
         "signature_invalid",
         "storage_full",
@@ -236,6 +247,9 @@ impl Refusal {
             Self::IssuerUnavailable => "issuer_unavailable",
             Self::RateLimited { .. } => "rate_limited",
             Self::TypeNotAllowed { .. } => "type_not_allowed",
+            Self::RefusedByApplication { .. } => "refused_by_application",
+            Self::HookUnavailable => "hook_unavailable",
+            Self::EventNotFound => "event_not_found",
             Self::QuotaExceeded { .. } => "quota_exceeded",
             Self::SignatureInvalid => "signature_invalid",
             Self::SignatureExpired => "signature_expired",
@@ -245,7 +259,7 @@ impl Refusal {
             Self::BodyTimeout { .. } => "body_timeout",
             Self::ChunkConflict { .. } => "chunk_conflict",
             Self::ChunkSuperseded { .. } => "chunk_superseded",
-            Self::UploadConflict { .. } => "upload_conflict",
+            Self::UploadConflict { .. } | Self::KeyTaken => "upload_conflict",
             Self::UploadCompleted => "upload_completed",
             Self::UploadCompleting => "upload_completing",
             Self::ChunksMissing { .. } => "chunks_missing",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tracing::warn;
 
 use crate::domain::event::{EventKind, Subject};
@@ -10,6 +11,7 @@ use crate::domain::rules::{self, Declared};
 use crate::domain::{
     Checksum, Crc64, FileId, Geometry, Grant, Object, ObjectKey, Plan, Refusal, State, Terms, Upload, UploadId,
 };
+use crate::engine::hooks::Requester;
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{Creation, FileCreation, NewUpload};
 use crate::store::body_of;
@@ -33,6 +35,8 @@ pub struct CreateUpload {
     pub restart: bool,
     /// What is known of the file's cut.
     pub cut: Cut,
+    /// Whose request it is.
+    pub from: Requester,
 }
 
 /// What a client says of how its file is cut, in the API's terms: `fileSize`,
@@ -66,6 +70,18 @@ pub struct CreatedUpload {
     pub upload: Upload,
     /// Whether this call made it.
     pub is_new: bool,
+    /// What the application says of a file that is complete with that.
+    pub app: Option<Value>,
+}
+
+impl CreatedUpload {
+    fn new(upload: Upload) -> Self {
+        Self { upload, is_new: true, app: None }
+    }
+
+    fn known(upload: Upload) -> Self {
+        Self { upload, is_new: false, app: None }
+    }
 }
 
 impl Engine {
@@ -73,10 +89,11 @@ impl Engine {
     /// fileId and that agrees with what is said of it.
     pub async fn create(&self, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
         let wanted = wanted.granted(grant)?;
-        let known = match &wanted.file_id {
-            Some(file_id) => self.shared.ledger.find_upload(&grant.owner, file_id).await?,
-            None => None,
-        };
+        let (mut _alone, mut known) = (None, None);
+        if let Some(file_id) = &wanted.file_id {
+            _alone = self.alone(&grant.owner, file_id).await;
+            known = self.shared.ledger.find_upload(&grant.owner, file_id).await?;
+        }
         // An upload that is known is judged by what was agreed then, before
         // today's limits and an impossible chunk size can refuse it.
         if let Some(upload) = known.as_ref().filter(|u| rules::closed(&u.state).is_none()) {
@@ -85,9 +102,9 @@ impl Engine {
             }
             rules::agrees(upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
             let upload = self.declared_late(upload.clone(), wanted.checksum).await?;
-            return Ok(CreatedUpload { upload, is_new: false });
+            return Ok(CreatedUpload::known(upload));
         }
-        let new = self.new_upload(grant, &wanted)?;
+        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from).await?;
         if new.geometry.count() == 0 {
             let created = self.create_empty(new, None).await?;
             rules::agrees(&created.upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
@@ -120,19 +137,25 @@ impl Engine {
         wanted: &CreateUpload,
     ) -> Result<CreatedUpload, EngineError> {
         match creation {
-            Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
+            Creation::Created(upload) => Ok(CreatedUpload::new(upload)),
             Creation::Known(upload) => {
                 rules::agrees(&upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
                 let upload = self.declared_late(upload, wanted.checksum).await?;
-                Ok(CreatedUpload { upload, is_new: false })
+                Ok(CreatedUpload::known(upload))
             }
-            Creation::TooManyOpen => Err(self.too_many_open().into()),
-            Creation::NoRoom { used_bytes } => Err(self.no_room(new.reserved_bytes, used_bytes).into()),
+            other @ (Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
+                Err(self.not_created(new, &other).into())
+            }
         }
     }
 
-    fn too_many_open(&self) -> Refusal {
-        Refusal::TooManyUploads { max: self.shared.settings.allowance.open_uploads_max }
+    fn not_created(&self, new: &NewUpload, creation: &Creation) -> Refusal {
+        match creation {
+            Creation::TooManyOpen => Refusal::TooManyUploads { max: self.shared.settings.allowance.open_uploads_max },
+            Creation::NoRoom { used_bytes } => self.no_room(new.reserved_bytes, *used_bytes),
+            Creation::KeyTaken => Refusal::KeyTaken,
+            Creation::Created(_) | Creation::Known(_) => Refusal::Internal,
+        }
     }
 
     /// There is no room for so many bytes beside those that are used.
@@ -144,7 +167,7 @@ impl Engine {
         if let State::Completed { .. } | State::Completing { .. } = old.state {
             return Err(not_given_up(&old.state).into());
         }
-        let new = self.new_upload(grant, &wanted)?;
+        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from).await?;
         if new.geometry.count() == 0 {
             return self.create_empty(new, Some(old)).await;
         }
@@ -152,10 +175,11 @@ impl Engine {
         let creation = self.shared.ledger.restart_upload(old.id, &new, self.shared.settings.allowance, &events).await?;
         self.deliver_soon();
         match creation {
-            Creation::Created(upload) => Ok(CreatedUpload { upload, is_new: true }),
+            Creation::Created(upload) => Ok(CreatedUpload::new(upload)),
             Creation::Known(upload) => Err(not_given_up(&upload.state).into()),
-            Creation::TooManyOpen => Err(self.too_many_open().into()),
-            Creation::NoRoom { used_bytes } => Err(self.no_room(new.reserved_bytes, used_bytes).into()),
+            other @ (Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
+                Err(self.not_created(&new, &other).into())
+            }
         }
     }
 
@@ -209,6 +233,7 @@ impl Engine {
             checksum: wanted.checksum,
             auto_complete: wanted.auto_complete.unwrap_or(upload.auto_complete),
             key,
+            key_is_chosen: false,
             reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(upload.expires_after),
@@ -235,7 +260,7 @@ impl Engine {
     }
 
     async fn put_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
-        self.shared.ledger.intend_object(&new.key, new.at).await?;
+        self.intend(&new).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), 0, body_of(Bytes::new())).await?;
         if let Some(old) = replaced {
             let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
@@ -246,8 +271,18 @@ impl Engine {
             }
         }
         let object = Object { etag: stored.etag, bytes: 0, crc64: Crc64::EMPTY, completed_at: self.shared.clock.now() };
-        let (upload, is_new) = self.create_file(new, object).await?;
-        Ok(CreatedUpload { upload, is_new })
+        let (upload, is_new, app) = self.create_file(new, object).await?;
+        Ok(CreatedUpload { upload, is_new, app })
+    }
+
+    /// Says that an object is about to be put, which a key that the
+    /// application chose may not allow.
+    pub(super) async fn intend(&self, new: &NewUpload) -> Result<(), EngineError> {
+        let ledger = &self.shared.ledger;
+        if !new.key_is_chosen {
+            return Ok(ledger.intend_object(&new.key, new.at).await?);
+        }
+        if ledger.claim_object(&new.key, new.at).await? { Ok(()) } else { Err(Refusal::KeyTaken.into()) }
     }
 
     /// Removes an object that got no row.
@@ -264,19 +299,25 @@ impl Engine {
     }
 
     /// Records a file whose object is in the store already. When the fileId is
-    /// taken meanwhile, the object is removed again.
-    pub(super) async fn create_file(&self, new: NewUpload, object: Object) -> Result<(Upload, bool), EngineError> {
+    /// taken meanwhile, the object is removed again. Says whether it is new and,
+    /// if so, what the application says of it.
+    pub(super) async fn create_file(
+        &self,
+        new: NewUpload,
+        object: Object,
+    ) -> Result<(Upload, bool, Option<Value>), EngineError> {
         let upload = upload_of_new(&new, object.clone());
         let file = upload.file_with(object);
         let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
         match self.shared.ledger.create_file(&new, &file, self.shared.settings.allowance, &events).await? {
             FileCreation::Created => {
                 self.deliver_soon();
-                Ok((upload, true))
+                let app = self.app(&file).await;
+                Ok((upload, true, app))
             }
             FileCreation::Known(known) => {
                 self.drop_object(&new).await;
-                Ok((known, false))
+                Ok((known, false, None))
             }
             FileCreation::NoRoom { used_bytes } => {
                 self.drop_object(&new).await;

@@ -8,8 +8,9 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, warn};
 
-use crate::engine::{Engine, Shared};
-use crate::ledger::Delivery;
+use crate::domain::{EventId, Refusal};
+use crate::engine::{Engine, EngineError, Shared};
+use crate::ledger::{Delivery, DeliveryState, ListedDelivery};
 use crate::notify::Notifier;
 
 /// How long an event is tried before it is dead.
@@ -42,8 +43,8 @@ fn is_spent(attempts: u32, age: Duration, initial: Duration) -> bool {
     age > GIVE_UP_AFTER && doubled(attempts, initial) >= PAUSE_MAX
 }
 
-/// A receiver's URL as the log may show it: queries carry secrets.
-fn place_of(url: &str) -> &str {
+/// A receiver's URL as it may be shown: queries carry secrets.
+pub fn place_of(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
 
@@ -51,11 +52,29 @@ impl Engine {
     /// Delivers what is due until the engine drains: to each receiver apart, so
     /// that none waits for another.
     pub async fn run_delivery(&self, notifier: Notifier, retry_initial: Duration) {
-        let receivers = notifier.endpoints().into_iter().map(|endpoint| {
+        let receivers = notifier.subscriptions().iter().map(|to| {
+            let endpoint = to.url.clone();
             let courier = Courier { engine: self.clone(), notifier: notifier.clone(), endpoint, retry_initial };
             courier.run()
         });
         join_all(receivers).await;
+    }
+
+    /// A page of deliveries, those of the newest uploads first.
+    pub async fn deliveries(
+        &self,
+        state: Option<DeliveryState>,
+        after: Option<(&EventId, &str)>,
+        limit: u32,
+    ) -> Result<Vec<ListedDelivery>, EngineError> {
+        Ok(self.shared.ledger.list_deliveries(state, after, limit).await?)
+    }
+
+    /// Sends an event to all its receivers again, and says to how many.
+    pub async fn redeliver(&self, event: &str) -> Result<u64, EngineError> {
+        let receivers = self.shared.ledger.redeliver(event).await?.ok_or(Refusal::EventNotFound)?;
+        self.deliver_soon();
+        Ok(receivers)
     }
 }
 

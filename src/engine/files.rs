@@ -6,10 +6,11 @@ use tracing::{error, info, warn};
 
 use crate::domain::{File, FileId, Geometry, Grant, Object, Owner, Plan, Refusal, State};
 use crate::engine::create::CreateUpload;
+use crate::engine::hooks::Completed;
 use crate::engine::intake::{self, Incoming, Verified};
 use crate::engine::reins::Reins;
 use crate::engine::{Engine, EngineError};
-use crate::ledger::{FileFilter, PageStart};
+use crate::ledger::{FileFilter, NewUpload, PageStart};
 use crate::store::{Reading, StoreError};
 
 /// A body of up to so many bytes is read before the ledger is asked whether there is a place for it.
@@ -24,7 +25,7 @@ impl Engine {
         wanted: CreateUpload,
         bytes: u64,
         body: Incoming,
-    ) -> Result<File, EngineError> {
+    ) -> Result<Completed, EngineError> {
         let engine = self.clone();
         let task = self.spawn(async move { engine.take_file(&grant, wanted, bytes, body).await });
         task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the file's task died: {error}"))))
@@ -36,7 +37,7 @@ impl Engine {
         wanted: CreateUpload,
         bytes: u64,
         body: Incoming,
-    ) -> Result<File, EngineError> {
+    ) -> Result<Completed, EngineError> {
         let owner = &grant.owner;
         // In chunks it would be too large as well.
         let file_bytes_max = self.file_bytes_max(&grant.terms);
@@ -56,6 +57,7 @@ impl Engine {
             self.refuse_early(owner, wanted.file_id.as_ref(), bytes).await?;
         }
         let body = self.judged(body, &grant.terms, &new.file_name, new.content_type.as_deref()).await?;
+        let new = self.file_consented(new, &wanted).await?;
         let reins = Reins::default();
         let (body, _turn) = match self.shared.turns.take_early(owner, &reins) {
             Some(turn) => (body, turn),
@@ -63,7 +65,7 @@ impl Engine {
         };
         let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
-        self.shared.ledger.intend_object(&new.key, new.at).await?;
+        self.intend(&new).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
         let stored = match (verdict.refused(), stored) {
             (Some(refusal), _) => {
@@ -81,11 +83,11 @@ impl Engine {
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the file on its way" }.into());
         }
         let object = Object { etag: stored.etag, bytes, crc64, completed_at: self.shared.clock.now() };
-        let (upload, _) = self.create_file(new, object).await?;
+        let (upload, is_new, app) = self.create_file(new, object).await?;
         // Known already: the same file again is fine, another one is not.
         match &upload.state {
             State::Completed { object } if object.crc64 == crc64 && object.bytes == bytes => {
-                Ok(upload.file().ok_or(Refusal::FileNotFound)?)
+                Ok(Completed { file: upload.file().ok_or(Refusal::FileNotFound)?, is_new, app })
             }
             State::Completed { .. }
             | State::Open { .. }
@@ -94,6 +96,15 @@ impl Engine {
             | State::Aborted
             | State::Expired => Err(Refusal::conflict("another file has this fileId").into()),
         }
+    }
+
+    /// The application is asked about a file once: one that comes again finds
+    /// out at the end that it is there.
+    async fn file_consented(&self, new: NewUpload, wanted: &CreateUpload) -> Result<NewUpload, EngineError> {
+        let Some(file_id) = &wanted.file_id else { return self.consented(new, &wanted.from).await };
+        let Some(_alone) = self.alone(&new.owner, file_id).await else { return Ok(new) };
+        let is_there = self.shared.ledger.find_file(&new.owner, file_id).await?.is_some();
+        if is_there { Ok(new) } else { self.consented(new, &wanted.from).await }
     }
 
     /// What can be refused before the body is read is refused then.

@@ -14,9 +14,8 @@ use tracing::{error, info, warn};
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::merge::{self, End, Next, Step};
-use crate::domain::{
-    Checksum, Crc64, Failure, File, Lease, Object, Part, Refusal, State, Upload, UploadId, ranges, rules,
-};
+use crate::domain::{Checksum, Crc64, Failure, Lease, Object, Part, Refusal, State, Upload, UploadId, ranges, rules};
+use crate::engine::hooks::Completed;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::Failing;
 use crate::store::{StoreError, StoredObject, Target};
@@ -37,7 +36,7 @@ const LATE_CHUNKS_MAX: u32 = 4;
 #[derive(Clone, Debug)]
 pub enum Finished {
     /// The file is there.
-    Completed(File),
+    Completed(Box<Completed>),
     /// These chunks are missing, or were found not to be in the store.
     Missing(Vec<[u32; 2]>),
     /// The upload cannot become a file.
@@ -119,6 +118,12 @@ impl Engine {
                 Ok(false) | Err(_) => break,
             }
         }
+        // Asked here, where no lease and no place among the merges is held.
+        if let Ok(Finished::Completed(completed)) = &mut outcome
+            && completed.is_new
+        {
+            completed.app = self.app(&completed.file).await;
+        }
         outcome.unwrap_or_else(|error| {
             warn!(upload = %id, %error, "the merge is put off");
             Finished::Later
@@ -166,7 +171,9 @@ impl Engine {
     pub(super) async fn settled(&self, id: UploadId) -> Result<Finished, EngineError> {
         let Some(upload) = self.shared.ledger.upload(id).await? else { return Ok(Finished::Later) };
         Ok(match &upload.state {
-            State::Completed { .. } => upload.file().map_or(Finished::Later, Finished::Completed),
+            State::Completed { .. } => {
+                upload.file().map_or(Finished::Later, |file| Finished::Completed(Box::new(Completed::found(file))))
+            }
             State::Open { .. } | State::Completing { .. } => Finished::Later,
             State::Failed { .. } | State::Aborted | State::Expired => {
                 Finished::Failed(rules::closed(&upload.state).unwrap_or(Refusal::UploadFailed))
@@ -324,7 +331,7 @@ impl Engine {
         self.deliver_soon();
         metrics::counter!("chunkgate_uploads_completed_total").increment(1);
         info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, bytes, key = %upload.key, "upload completed");
-        Ok(Finished::Completed(file))
+        Ok(Finished::Completed(Box::new(Completed { file, is_new: true, app: None })))
     }
 
     async fn fail(&self, merge: &Merge<'_>, failure: Failure, refusal: Refusal) -> Result<Finished, EngineError> {

@@ -59,6 +59,16 @@ impl Engine {
         Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
     }
 
+    /// All that failed, also those that were begun anew since, newest first.
+    pub async fn failed_uploads(
+        &self,
+        after: Option<(Timestamp, UploadId)>,
+        limit: u32,
+    ) -> Result<Vec<UploadView>, EngineError> {
+        let listed = self.shared.ledger.list_failed(after, limit).await?;
+        Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
+    }
+
     /// The same list for somebody who may know of one fileId only.
     pub async fn upload_listed(
         &self,

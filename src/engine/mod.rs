@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod error;
 pub mod files;
 pub mod finish;
+pub mod hooks;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
@@ -32,7 +33,7 @@ use crate::domain::event::{EventKind, Subject, event_id};
 use crate::domain::kind::Kinds;
 use crate::domain::{PartBounds, Upload};
 use crate::ledger::{Allowance, Ledger, NewEvent};
-use crate::notify::envelope;
+use crate::notify::{Hooks, Subscription, envelope};
 use crate::store::Store;
 
 pub use config::{SweepConfig, UploadConfig};
@@ -57,8 +58,10 @@ pub struct Settings {
     pub owners_share: bool,
     /// How long a chunk waits for its turn.
     pub queue_wait: Duration,
-    /// Where events go: the receivers' URLs.
-    pub endpoints: Vec<String>,
+    /// Where events go.
+    pub subscriptions: Vec<Subscription>,
+    /// Whom to ask before an upload begins, and once its file is there.
+    pub hooks: Hooks,
 }
 
 /// The engine: cheap to clone, shared by every request.
@@ -73,6 +76,7 @@ struct Shared {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    asking: hooks::Asking,
     /// What a vanished client must not cancel: chunks from their last byte on,
     /// merges, deliveries. Drain waits for it.
     tasks: TaskTracker,
@@ -95,6 +99,7 @@ impl Engine {
             store,
             clock,
             settings,
+            asking: hooks::Asking::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             turns,
@@ -139,10 +144,11 @@ impl Engine {
         self.shared.store.limits().parts
     }
 
-    /// The event of how an upload ended, for every receiver; none when there
-    /// is no receiver.
+    /// The event of how an upload ended, for every receiver of its kind; none
+    /// when there is no receiver.
     fn events(&self, upload: &Upload, kind: EventKind, subject: &Subject<'_>) -> Vec<NewEvent> {
-        let endpoints = self.shared.settings.endpoints.clone();
+        let to = self.shared.settings.subscriptions.iter().filter(|to| to.kinds.contains(&kind));
+        let endpoints: Vec<String> = to.map(|to| to.url.clone()).collect();
         if endpoints.is_empty() {
             return Vec::new();
         }

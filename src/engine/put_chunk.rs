@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use tracing::warn;
 
 use crate::domain::rules::{self, Admission};
@@ -56,6 +57,8 @@ pub struct ChunkStored {
     pub progress: Progress,
     /// The file, if it is there.
     pub file: Option<File>,
+    /// What the application says of it, if this chunk has completed it.
+    pub app: Option<Value>,
     /// Chunks that a merge found missing.
     pub missing: Option<Vec<[u32; 2]>>,
 }
@@ -169,13 +172,7 @@ impl Engine {
     }
 
     /// Streams the body into the store as one part, and checks the store's proof.
-    async fn forward(
-        &self,
-        put: PutChunk,
-        upload: &Upload,
-        bytes: u64,
-        reins: &Reins,
-    ) -> Result<Chunk, EngineError> {
+    async fn forward(&self, put: PutChunk, upload: &Upload, bytes: u64, reins: &Reins) -> Result<Chunk, EngineError> {
         let index = admitted_index(&put);
         let number = PartNumber::of_chunk(index)
             .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
@@ -288,6 +285,7 @@ impl Engine {
             progress,
             upload,
             file: None,
+            app: None,
             missing: None,
         })
     }
@@ -318,7 +316,7 @@ impl Engine {
         let progress = self.shared.ledger.progress(now.id).await?;
         let checksums = with_crc64(declared, chunk.crc64);
         let (index, bytes) = (chunk.index, chunk.bytes);
-        Ok(ChunkStored { upload: now, index, bytes, checksums, progress, file: None, missing: None })
+        Ok(ChunkStored { upload: now, index, bytes, checksums, progress, file: None, app: None, missing: None })
     }
 
     /// A recorded chunk comes again: it is read, compared and dropped.
@@ -344,7 +342,7 @@ impl Engine {
         let progress = self.shared.ledger.progress(upload.id).await?;
         let checksums = with_crc64(checksums, chunk.crc64);
         let (index, bytes) = (chunk.index, chunk.bytes);
-        Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, missing: None })
+        Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, app: None, missing: None })
     }
 
     /// A chunk of which only the length is known any more, or that is empty.
@@ -367,7 +365,7 @@ impl Engine {
         let checksums = with_crc64(checksums, crc64);
         let progress =
             Progress { chunks: upload.geometry.count(), bytes: upload.geometry.total_bytes().unwrap_or_default() };
-        Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, missing: None })
+        Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, app: None, missing: None })
     }
 
     /// Reads a body that goes nowhere, and verifies what was declared of it.
@@ -395,7 +393,10 @@ impl Engine {
         };
         match finished {
             None | Some(Finished::Later) => {}
-            Some(Finished::Completed(file)) => stored.file = Some(file),
+            Some(Finished::Completed(completed)) => {
+                stored.file = Some(completed.file);
+                stored.app = completed.app;
+            }
             Some(Finished::Failed(refusal)) => return Err(refusal.into()),
             Some(Finished::Missing(missing)) => {
                 if missing.iter().any(|&[first, last]| (first..=last).contains(&stored.index)) {

@@ -256,7 +256,7 @@ impl Engine {
     /// of ours, nobody tries.
     async fn forget_deliveries(&self) -> Result<u64, EngineError> {
         let before = self.shared.clock.now().minus(GIVE_UP_AFTER);
-        let endpoints = self.shared.settings.endpoints.clone();
+        let endpoints = self.shared.settings.subscriptions.iter().map(|to| to.url.clone()).collect();
         Ok(self.shared.ledger.bury_forgotten(before, endpoints, ROWS_PER_TURN).await?)
     }
 

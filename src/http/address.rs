@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, header};
 
+use crate::engine::hooks::Requester;
 use crate::http::Api;
 use crate::serve::Peer;
 
@@ -39,6 +40,16 @@ impl ClientAddress {
                 format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
             }
         }
+    }
+}
+
+impl FromRequestParts<Api> for Requester {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let ClientAddress(ip) = ClientAddress::of(parts, api.limits.trusted_proxies);
+        let user_agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self { ip: Some(ip), user_agent: user_agent.map(ToOwned::to_owned) })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::domain::rules::{self, Declared};
 use crate::domain::{Checksum, FileId, Geometry, Owner, Refusal};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::finish::Finished;
+use crate::engine::hooks::Requester;
 use crate::engine::put_chunk::PutChunk;
 use crate::http::auth::{May, WriteUploads};
 use crate::http::encode::{self, Shown};
@@ -91,6 +92,7 @@ async fn put_raw(
 pub async fn post(
     State(api): State<Api>,
     caller: May<WriteUploads>,
+    from: Requester,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -101,14 +103,17 @@ pub async fn post(
     // Their room is given back before the file is waited for.
     let fields = ChunkFields::decode(&std::mem::take(&mut form.texts), &caller.grant.owner, derive)?;
     let owner = caller.owner_of(&fields.file_id).clone();
-    let upload = match api.engine.known(&owner, &fields.file_id).await? {
+    let (upload, app) = match api.engine.known(&owner, &fields.file_id).await? {
         Some(upload) => {
             // What has ended is told so, whatever the form says of it.
             rules::closed(&upload.state).map_or(Ok(()), Err)?;
             rules::agrees(&upload, &fields.declared())?;
-            upload
+            (upload, None)
         }
-        None => api.engine.create(&caller.grant, fields.creation(form.length)?).await?.upload,
+        None => {
+            let created = api.engine.create(&caller.grant, fields.creation(form.length, from)?).await?;
+            (created.upload, created.app)
+        }
     };
     let (bytes, body) = form.into_body(planned_bytes(&upload.geometry, fields.index), &api.form_buffers).await?;
     let put = PutChunk {
@@ -120,7 +125,9 @@ pub async fn post(
         checksums: fields.checksums,
         body,
     };
-    let stored = api.engine.put_chunk(put).await?;
+    let mut stored = api.engine.put_chunk(put).await?;
+    // A file of no bytes was complete before its one chunk came.
+    stored.app = stored.app.or(app);
     Ok(Json(encode::chunk_stored(&stored, fields.derived)).into_response())
 }
 
@@ -197,7 +204,7 @@ impl ChunkFields {
     }
 
     /// The upload that an unknown fileId's form creates.
-    fn creation(&self, length: Length) -> Result<CreateUpload, Refusal> {
+    fn creation(&self, length: Length, from: Requester) -> Result<CreateUpload, Refusal> {
         let needed = |name: &str| {
             Refusal::invalid(format!("the form has no {name}, which the first chunk of an upload must bring"))
         };
@@ -224,6 +231,7 @@ impl ChunkFields {
             auto_complete: self.auto_complete,
             restart: false,
             cut,
+            from,
         })
     }
 }
@@ -292,7 +300,7 @@ pub async fn complete(State(api): State<Api>, caller: May<WriteUploads>, body: B
     let wanted: CompleteBody = body::json(body, api.limits.body_idle_timeout).await?;
     let file_id = FileId::parse(&wanted.file_id)?;
     match api.engine.complete(caller.owner_of(&file_id), &file_id).await? {
-        Finished::Completed(file) => Ok(Json(json!({"file": encode::file(&file)})).into_response()),
+        Finished::Completed(completed) => Ok(Json(encode::completed(&completed)).into_response()),
         Finished::Missing(missing) => Err(Refusal::ChunksMissing { missing }.into()),
         Finished::Failed(refusal) => Err(refusal.into()),
         Finished::Later => {

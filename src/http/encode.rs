@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::domain::{Checksum, File, State, Upload};
+use crate::engine::hooks::Completed;
 use crate::engine::inspect::{ChunksView, UploadView};
 use crate::engine::put_chunk::ChunkStored;
 
@@ -62,6 +63,27 @@ pub fn view(view: &UploadView) -> UploadBody<'_> {
     }
 }
 
+/// An upload as an operator sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacedBody<'a> {
+    #[serde(flatten)]
+    upload: UploadBody<'a>,
+    upload_id: String,
+    bucket: &'a str,
+    object_key: &'a str,
+}
+
+/// An upload with where its object lies, would lie, or is kept.
+pub fn placed<'a>(view: &'a UploadView, bucket: &'a str) -> PlacedBody<'a> {
+    PlacedBody {
+        upload: self::view(view),
+        upload_id: view.upload.id.to_string(),
+        bucket,
+        object_key: view.upload.key.as_str(),
+    }
+}
+
 /// `File` of the API.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,6 +117,33 @@ pub fn file(file: &File) -> FileBody<'_> {
     }
 }
 
+/// An answer with what the application says of the file that is in it.
+#[derive(Serialize)]
+pub struct Told<'a, T> {
+    #[serde(flatten)]
+    body: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a Value>,
+}
+
+/// Adds what the application says, if it says anything.
+pub fn told<T>(body: T, app: &Option<Value>) -> Told<'_, T> {
+    Told { body, app: app.as_ref() }
+}
+
+/// The answer to a merge that is done.
+#[derive(Serialize)]
+pub struct CompletedBody<'a> {
+    file: FileBody<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a Value>,
+}
+
+/// A merge that is done.
+pub fn completed(completed: &Completed) -> CompletedBody<'_> {
+    CompletedBody { file: file(&completed.file), app: completed.app.as_ref() }
+}
+
 /// The answer to a chunk.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -110,6 +159,8 @@ pub struct ChunkStoredBody<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<FileBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<&'a [[u32; 2]]>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -131,6 +182,7 @@ pub fn chunk_stored(stored: &ChunkStored, derived_file_id: bool) -> ChunkStoredB
         total_chunks: geometry.count(),
         complete: stored.file.is_some(),
         file: stored.file.as_ref().map(file),
+        app: stored.app.as_ref(),
         missing: stored.missing.as_deref(),
         derived_file_id,
     }

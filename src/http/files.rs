@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::domain::{Checksum, FileId, Refusal};
 use crate::engine::create::{CreateUpload, Cut};
+use crate::engine::hooks::Requester;
 use crate::engine::intake::Incoming;
 use crate::http::auth::{May, ReadFiles, WriteFiles, WriteUploads};
 use crate::http::form::{self, Way};
@@ -32,20 +33,22 @@ pub(super) struct PostQuery {
 pub(super) async fn post(
     State(api): State<Api>,
     caller: May<WriteUploads>,
+    from: Requester,
     Parameters(query): Parameters<PostQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     body::refuse_encoding(&headers)?;
     let mime = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let small = if mime.to_ascii_lowercase().starts_with("multipart/form-data") {
+    let mut small = if mime.to_ascii_lowercase().starts_with("multipart/form-data") {
         from_form(&api, query, &headers, body).await?
     } else {
         from_raw(&api, query, &headers, mime, body)?
     };
     let bytes = small.bytes.ok_or(Refusal::LengthRequired)?;
-    let file = api.engine.put_file(caller.grant.clone(), small.wanted, bytes, small.body).await?;
-    Ok((StatusCode::CREATED, Json(encode::file(&file))).into_response())
+    small.wanted.from = from;
+    let put = api.engine.put_file(caller.grant.clone(), small.wanted, bytes, small.body).await?;
+    Ok((StatusCode::CREATED, Json(encode::told(encode::file(&put.file), &put.app))).into_response())
 }
 
 struct Small {
@@ -101,6 +104,7 @@ fn wanted(
         auto_complete: None,
         restart: false,
         cut: Cut::Declared { total_bytes: 0, chunk_bytes: None, count: None },
+        from: Requester::default(),
     })
 }
 

@@ -2,6 +2,7 @@
 //! decode → engine → encode; statuses are known to `problem` alone.
 
 pub mod address;
+mod admin;
 pub mod auth;
 pub mod body;
 pub mod chunks;
@@ -138,13 +139,18 @@ pub fn public(api: Api) -> Router {
 
 /// The admin listener's routes.
 pub fn admin(api: Api, metrics: PrometheusHandle) -> Router {
+    let administration = Router::new()
+        .route("/admin/events", get(admin::events))
+        .route("/admin/events/{id}/redeliver", post(admin::redeliver))
+        .route("/admin/uploads", get(admin::uploads))
+        .with_state(api.clone());
     let measured = Router::new().route("/metrics", get(health::metrics)).with_state((metrics, api.engine.clone()));
     let health = Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/healthz", get(health::healthz_in_detail))
         .with_state(api.health.clone());
-    around(health.merge(measured), api)
+    around(health.merge(measured).merge(administration), api)
 }
 
 /// What all routes of a listener have in common.

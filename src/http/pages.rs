@@ -57,10 +57,13 @@ pub(super) fn after(text: &str) -> Result<(Timestamp, UploadId), Refusal> {
         let (millis, id) = plain.split_once('.')?;
         Some((Timestamp::from_millis(millis.parse().ok()?), UploadId(Uuid::parse_str(id).ok()?)))
     };
-    read().ok_or_else(|| Refusal::InvalidParameter {
-        name: "cursor",
-        reason: "is not one that this gateway gave out: begin without it".to_owned(),
-    })
+    read().ok_or_else(unknown_cursor)
+}
+
+/// What is no cursor of ours.
+pub(super) fn unknown_cursor() -> Refusal {
+    let reason = "is not one that this gateway gave out: begin without it".to_owned();
+    Refusal::InvalidParameter { name: "cursor", reason }
 }
 
 #[cfg(test)]

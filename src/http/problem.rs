@@ -67,15 +67,19 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         | Refusal::OriginNotAllowed { .. }
         | Refusal::CorsOriginNotAllowed { .. }
         | Refusal::InsufficientScope { .. }
+        | Refusal::RefusedByApplication { .. }
         | Refusal::OtherFileId
         | Refusal::SignatureInvalid
         | Refusal::SignatureExpired => StatusCode::FORBIDDEN,
-        Refusal::UploadNotFound | Refusal::FileNotFound | Refusal::NotFound => StatusCode::NOT_FOUND,
+        Refusal::UploadNotFound | Refusal::FileNotFound | Refusal::EventNotFound | Refusal::NotFound => {
+            StatusCode::NOT_FOUND
+        }
         Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
         Refusal::ChunkConflict { .. }
         | Refusal::ChunkSuperseded { .. }
         | Refusal::UploadConflict { .. }
+        | Refusal::KeyTaken
         | Refusal::UploadCompleted
         | Refusal::UploadCompleting
         | Refusal::ChunksMissing { .. } => StatusCode::CONFLICT,
@@ -94,7 +98,8 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Overloaded
         | Refusal::StoreUnavailable { .. }
         | Refusal::DatabaseUnavailable
-        | Refusal::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+        | Refusal::IssuerUnavailable
+        | Refusal::HookUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::NotSupported { .. } => StatusCode::NOT_IMPLEMENTED,
         Refusal::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,

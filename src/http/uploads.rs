@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::domain::{Checksum, FileId, Refusal, Status};
 use crate::engine::create::{CreateUpload, Cut};
+use crate::engine::hooks::Requester;
 use crate::http::auth::{May, WriteUploads};
 use crate::http::problem::Problem;
 use crate::http::{Api, FileIdPath, Parameters, body, encode, pages};
@@ -51,7 +52,7 @@ fn object<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Opt
 pub const BYTES_MAX: u64 = i64::MAX as u64;
 
 impl CreateBody {
-    fn decode(self) -> Result<CreateUpload, Refusal> {
+    fn decode(self, from: Requester) -> Result<CreateUpload, Refusal> {
         if self.file_size > BYTES_MAX || self.chunk_size.is_some_and(|bytes| bytes > BYTES_MAX) {
             return Err(Refusal::invalid("fileSize and chunkSize are whole numbers of bytes below 2^63"));
         }
@@ -64,17 +65,23 @@ impl CreateBody {
             auto_complete: self.auto_complete,
             restart: self.restart,
             cut: Cut::Declared { total_bytes: self.file_size, chunk_bytes: self.chunk_size, count: self.total_chunks },
+            from,
         })
     }
 }
 
 /// `POST /uploads`
-pub async fn create(State(api): State<Api>, caller: May<WriteUploads>, body: Body) -> Result<Response, Problem> {
+pub async fn create(
+    State(api): State<Api>,
+    caller: May<WriteUploads>,
+    from: Requester,
+    body: Body,
+) -> Result<Response, Problem> {
     let wanted: CreateBody = body::json(body, api.limits.body_idle_timeout).await?;
-    let created = api.engine.create(&caller.grant, wanted.decode()?).await?;
+    let created = api.engine.create(&caller.grant, wanted.decode(from)?).await?;
     let status = if created.is_new { StatusCode::CREATED } else { StatusCode::OK };
     let view = api.engine.progress(created.upload).await?;
-    Ok((status, Json(encode::view(&view))).into_response())
+    Ok((status, Json(encode::told(encode::view(&view), &created.app))).into_response())
 }
 
 /// `GET /uploads/{fileId}`
@@ -128,7 +135,7 @@ pub(super) async fn list(
     Ok(api.large_answers.json(&json!({"uploads": bodies, "nextCursor": next}))?)
 }
 
-fn parse_status(text: &str) -> Result<Status, Refusal> {
+pub(super) fn parse_status(text: &str) -> Result<Status, Refusal> {
     Status::parse(text).ok_or_else(|| Refusal::InvalidParameter {
         name: "status",
         reason: format!("is one of {}", Status::ALL.map(Status::name).join(", ")),

@@ -32,6 +32,8 @@ pub struct NewUpload {
     pub auto_complete: bool,
     /// Where the object will lie.
     pub key: ObjectKey,
+    /// Whether the application chose the key, which then may be another's.
+    pub key_is_chosen: bool,
     /// What it takes of its owner's bytes, as far as that is known.
     pub reserved_bytes: u64,
     /// Now.
@@ -55,6 +57,8 @@ pub enum Creation {
         /// What is taken.
         used_bytes: u64,
     },
+    /// Another upload has the key that was chosen for it.
+    KeyTaken,
 }
 
 impl Ledger {
@@ -108,6 +112,9 @@ where
 /// All transactions lock an upload's row before its owner's, so none waits for
 /// another in a circle.
 async fn create(conn: &mut Conn, new: &NewUpload, allowance: Allowance) -> Result<End<Option<Creation>>, LedgerError> {
+    if new.key_is_chosen && !claim(conn, &new.key, new.at).await? {
+        return Ok(End::Rollback(Some(Creation::KeyTaken)));
+    }
     if !insert(conn, new).await? {
         match uploads::find(conn, &new.owner, &new.file_id).await? {
             Some(current) if !is_over(current.state.status()) => {
@@ -138,7 +145,13 @@ async fn restart(
     if aborted.is_some() {
         outbox::announce(conn, events).await?;
     }
-    if !retire(conn, old).await? || !insert(conn, new).await? {
+    if !retire(conn, old).await? {
+        return Ok(End::Rollback(None));
+    }
+    if new.key_is_chosen && !claim(conn, &new.key, new.at).await? {
+        return Ok(End::Rollback(Some(Creation::KeyTaken)));
+    }
+    if !insert(conn, new).await? {
         return Ok(End::Rollback(None));
     }
     if let Some(held) = &aborted {
@@ -169,8 +182,26 @@ pub(super) async fn retire(conn: &mut Conn, id: UploadId) -> Result<bool, Ledger
     conn.swapped(sql(text).bind(id.0)).await
 }
 
+/// Whether an object may come to lie under a key that the application chose:
+/// no upload has it, nor has left anything there that is still to be cleaned
+/// up. Of several that want it at once, one gets past the first statement, and
+/// holds the others until its transaction ends.
+pub(super) async fn claim(conn: &mut Conn, key: &ObjectKey, at: Timestamp) -> Result<bool, LedgerError> {
+    let text = "INSERT INTO objects_underway (object_key, begun_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    if !conn.swapped(sql(text).bind(key.as_str()).bind(at.millis())).await? {
+        return Ok(false);
+    }
+    let text = "SELECT 1 AS one FROM uploads WHERE object_key = $1 \
+                AND (state NOT IN ('aborted', 'expired') OR clean_at IS NOT NULL) LIMIT 1";
+    Ok(conn.rows(sql(text).bind(key.as_str())).await?.is_empty())
+}
+
 /// The last step: whether its owner may have one more.
 async fn taken(conn: &mut Conn, new: &NewUpload, allowance: Allowance) -> Result<End<Option<Creation>>, LedgerError> {
+    if new.key_is_chosen {
+        // From here on the upload's row says whose the key is.
+        conn.execute(sql("DELETE FROM objects_underway WHERE object_key = $1").bind(new.key.as_str())).await?;
+    }
     Ok(match owners::open(conn, &new.owner, new.reserved_bytes, allowance).await? {
         Taken::Yes => End::Commit(Some(Creation::Created(opened(new)))),
         Taken::TooManyOpen => End::Rollback(Some(Creation::TooManyOpen)),

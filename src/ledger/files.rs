@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::domain::{File, FileId, ObjectKey, Owner, Timestamp, Upload};
-use crate::ledger::create::{NewUpload, is_over, retire, unless_contended};
+use crate::ledger::create::{NewUpload, claim, is_over, retire, unless_contended};
 use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
@@ -58,6 +58,17 @@ impl Ledger {
     /// so that the sweeper finds what a crash leaves.
     pub async fn intend_object(&self, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
         self.writer()?.intend(Intent { key: key.clone(), at }).await
+    }
+
+    /// The same for a key that the application chose. False when it is another's.
+    pub async fn claim_object(&self, key: &ObjectKey, at: Timestamp) -> Result<bool, LedgerError> {
+        let key = key.clone();
+        self.write(move |conn| {
+            Box::pin(
+                async move { Ok(if claim(conn, &key, at).await? { End::Commit(true) } else { End::Rollback(false) }) },
+            )
+        })
+        .await
     }
 
     /// There is no object under this key that was intended and has no file.

@@ -12,6 +12,7 @@
 //! - `create`, `uploads`, `states`, `chunks`, `files`, `sweeping`, `jobs` and `outbox`
 //!   are the questions and the arrows themselves.
 
+mod attempts;
 mod chunks;
 pub mod config;
 mod connections;
@@ -53,6 +54,7 @@ use db::{Backend, Conn, Statement, sql};
 use lock::DatabaseLock;
 use writer::Writer;
 
+pub use attempts::{DeliveryState, ListedDelivery, PastAttempt};
 pub use config::DatabaseConfig;
 pub use create::{Creation, NewUpload};
 pub use error::{LedgerError, OpenError};

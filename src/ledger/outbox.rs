@@ -95,8 +95,8 @@ impl Ledger {
         let text = "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, lease_token = NULL, \
                     delivered_at = $4, last_status = $5, last_error = NULL \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
-        let now = self.now().millis();
-        self.swap(of(delivery, text).bind(now).bind(u32::from(status))).await
+        let change = of(delivery, text).bind(self.now().millis()).bind(u32::from(status));
+        self.tried(delivery, change, Some(status), None).await
     }
 
     /// It is to be tried again at `next_at`. False when the lease is no longer ours.
@@ -110,7 +110,8 @@ impl Ledger {
         let text = "UPDATE deliveries SET attempts = attempts + 1, lease_token = NULL, lease_until = 0, \
                     next_attempt_at = $4, last_status = $5, last_error = $6 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
-        self.swap(of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error)).await
+        let change = of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error);
+        self.tried(delivery, change, status, Some(error)).await
     }
 
     /// It is given up. False when the lease is no longer ours.
@@ -123,7 +124,33 @@ impl Ledger {
         let text = "UPDATE deliveries SET state = 'dead', attempts = attempts + 1, lease_token = NULL, \
                     last_status = $4, last_error = $5 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
-        self.swap(of(delivery, text).bind(status.map(i64::from)).bind(error)).await
+        let change = of(delivery, text).bind(status.map(i64::from)).bind(error);
+        self.tried(delivery, change, status, Some(error)).await
+    }
+
+    /// What has become of a delivery, and the attempt that it comes of.
+    async fn tried(
+        &self,
+        delivery: &Delivery,
+        change: Statement,
+        status: Option<u16>,
+        error: Option<&str>,
+    ) -> Result<bool, LedgerError> {
+        let text = "INSERT INTO attempts (event_id, endpoint, nth, at, status, error) SELECT $1, $2, \
+                    1 + (SELECT count(*) FROM attempts a WHERE a.event_id = $1 AND a.endpoint = $2), $3, $4, $5";
+        let attempt = sql(text).bind(delivery.event.as_str()).bind(delivery.endpoint.as_str());
+        let attempt = attempt.bind(self.now().millis()).bind(status.map(i64::from));
+        let attempt = attempt.bind(error.map(ToOwned::to_owned));
+        self.write(move |conn| {
+            Box::pin(async move {
+                if !conn.swapped(change).await? {
+                    return Ok(End::Rollback(false));
+                }
+                conn.execute(attempt).await?;
+                Ok(End::Commit(true))
+            })
+        })
+        .await
     }
 
     /// Gives up what was due by `before` and is for none of these endpoints:

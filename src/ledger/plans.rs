@@ -17,14 +17,16 @@ use crate::ledger::{DatabaseConfig, Ledger};
 
 /// What goes through an index from its beginning: counts of what is open, all
 /// that is there at a start, pages in the index's own order, and a few keys.
-const IN_ORDER: [(&str, &str); 7] = [
+const IN_ORDER: [(&str, &str); 9] = [
     ("SCAN deliveries USING COVERING INDEX deliveries_overdue", "SELECT (SELECT count(*) FROM deliveries"),
     ("SCAN deliveries USING COVERING INDEX deliveries_dead", "SELECT (SELECT count(*) FROM deliveries"),
     ("SCAN deliveries USING INDEX deliveries_overdue", "UPDATE deliveries SET lease_until = 0 WHERE"),
     ("SCAN uploads USING INDEX uploads_completing", "UPDATE uploads SET lease_until = 0 WHERE"),
     ("SCAN u USING INDEX uploads_of_all", "FROM uploads u WHERE u.is_current ORDER BY u.created_at DESC"),
     ("SCAN api_keys", "FROM api_keys"),
-    ("SCAN signing_keys", "FROM signing_keys ORDER BY created_at"),
+    ("SCAN d USING INDEX sqlite_autoindex_deliveries_1", "ORDER BY d.event_id DESC, d.endpoint DESC LIMIT"),
+    ("SCAN u USING INDEX uploads_failed", "ORDER BY u.created_at DESC, u.id DESC LIMIT"),
+    ("SCAN signing_keys", "signing_keys"),
 ];
 
 /// Each statement with the steps that SQLite takes for it.

@@ -94,6 +94,35 @@ impl Ledger {
         self.read().await?.rows(query).await?.iter().map(rows::counted).collect()
     }
 
+    /// All that failed, also those whose fileIds mean another upload by now,
+    /// newest first. `after` is the last one of the page before.
+    pub async fn list_failed(
+        &self,
+        after: Option<(Timestamp, UploadId)>,
+        limit: u32,
+    ) -> Result<Vec<(Upload, Progress)>, LedgerError> {
+        macro_rules! failed {
+            ($conditions:literal) => {
+                concat!(
+                    "SELECT ",
+                    upload_columns!(),
+                    ", ",
+                    count_columns!(),
+                    " FROM uploads u WHERE u.state = 'failed'",
+                    $conditions,
+                    " ORDER BY u.created_at DESC, u.id DESC LIMIT $1"
+                )
+            };
+        }
+        let query = match after {
+            None => sql(failed!("")).bind(limit),
+            Some((at, id)) => {
+                sql(failed!(" AND (u.created_at, u.id) < ($2, $3)")).bind(limit).bind(at.millis()).bind(id.0)
+            }
+        };
+        self.read().await?.rows(query).await?.iter().map(rows::counted).collect()
+    }
+
     /// Says that the store is about to be asked to begin a multipart upload:
     /// before it is asked, so that the sweeper looks for what may have come of
     /// it. False when the upload has one already, or takes no chunks any more.

@@ -1,12 +1,14 @@
 //! The body of an event, as receivers read it. Written once, when the upload
-//! ends; every attempt sends the same bytes.
+//! ends; every attempt sends the same bytes. And what hooks are asked.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::{Failure, File, Timestamp, Upload};
+use crate::notify::hook::Hook;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,4 +79,44 @@ fn of_upload<'a>(upload: &'a Upload, failure: Option<Failure>, bucket: &'a str) 
         completed_at: None,
         failure: failure.map(Failure::code),
     }
+}
+
+/// An upload that is about to begin, and whose request it is.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the fields are those of the API")]
+pub struct Beginning<'a> {
+    pub owner: &'a str,
+    pub file_id: &'a str,
+    pub file_name: &'a str,
+    pub file_size: Option<u64>,
+    pub chunk_size: Option<u64>,
+    pub total_chunks: u32,
+    pub content_type: Option<&'a str>,
+    pub metadata: &'a BTreeMap<String, String>,
+    pub ip: Option<IpAddr>,
+    pub user_agent: Option<&'a str>,
+}
+
+/// What `before_create` is asked.
+pub fn before_create(new: &Beginning<'_>) -> String {
+    serde_json::json!({
+        "hook": Hook::BeforeCreate.name(),
+        "upload": {
+            "fileId": new.file_id,
+            "fileName": new.file_name,
+            "fileSize": new.file_size,
+            "chunkSize": new.chunk_size,
+            "totalChunks": new.total_chunks,
+            "contentType": new.content_type,
+            "metadata": new.metadata,
+        },
+        "owner": new.owner,
+        "request": {"ip": new.ip, "userAgent": new.user_agent},
+    })
+    .to_string()
+}
+
+/// What `completed` is asked: the event, as receivers get it.
+pub fn completed(event: &str) -> String {
+    format!(r#"{{"hook":"{}","event":{event}}}"#, Hook::Completed.name())
 }

@@ -3,9 +3,11 @@
 
 mod deletion;
 mod isolation;
+mod issuer;
 mod lists;
 mod quota;
 mod refreshing;
+mod table;
 mod terms;
 
 use reqwest::{Method, RequestBuilder};

@@ -306,7 +306,7 @@ fn commands_say_what_they_did() {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     };
     let migrated = run(&["migrate"]);
-    assert!(migrated.contains("from=none") && migrated.contains("to=2"), "{migrated}");
+    assert!(migrated.contains("from=none") && migrated.contains("to=3"), "{migrated}");
     let url = [
         "--set",
         "webhook.url=https://a.example/h?token=hunter2-hunter2",

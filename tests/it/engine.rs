@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chunkgate::clock::{Clock, SystemClock};
-use chunkgate::domain::{
-    Checksum, Crc64, File, FileId, Grant, ObjectKey, Owner, PartNumber, Refusal, SessionId, Status,
-};
+use chunkgate::domain::{Checksum, Crc64, FileId, Grant, ObjectKey, Owner, PartNumber, Refusal, SessionId, Status};
 use chunkgate::engine::create::{CreateUpload, Cut};
 use chunkgate::engine::finish::Finished;
+use chunkgate::engine::hooks::{Completed, Requester};
 use chunkgate::engine::put_chunk::{ChunkStored, PutChunk};
 use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{Allowance, DatabaseConfig, Ledger};
+use chunkgate::notify::{Hooks, Subscription};
 use chunkgate::store::faulty::{Fault, FaultyStore, Operation, Rates};
 use chunkgate::store::memory::MemoryStore;
 use chunkgate::store::{Begin, Store as _};
@@ -44,6 +44,7 @@ fn wanted(id: &str, bytes: usize) -> CreateUpload {
         auto_complete: None,
         restart: false,
         cut: Cut::Declared { total_bytes: bytes as u64, chunk_bytes: Some(CHUNK as u64), count: None },
+        from: Requester::default(),
     }
 }
 
@@ -70,7 +71,8 @@ impl House {
             chunks_in_flight_max: 16,
             owners_share: false,
             queue_wait: Duration::from_secs(5),
-            endpoints: vec!["http://receiver".to_owned()],
+            subscriptions: vec![Subscription::to_all("http://receiver")],
+            hooks: Hooks::default(),
         };
         let engine = Engine::new(ledger, faulty.clone(), clock, settings);
         Self { engine, faulty, memory, _folder: folder }
@@ -98,7 +100,7 @@ impl House {
         self.engine.put_chunk(put).await
     }
 
-    async fn put_file(&self, id: &str) -> Result<File, EngineError> {
+    async fn put_file(&self, id: &str) -> Result<Completed, EngineError> {
         let body = Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(b"small"))]));
         self.engine.put_file(Grant::all(Owner::local()), wanted(id, 5), 5, body).await
     }
@@ -345,7 +347,8 @@ async fn a_digest_that_comes_after_its_only_chunk_is_not_certified() {
         let late = CreateUpload { checksum: Some(Checksum::Sha256([7; 32])), ..wanted("d", CHUNK) };
         house.engine.create(&Grant::all(Owner::local()), late).await.expect("resumed");
         let finished = house.engine.complete(&Owner::local(), &file_id("d")).await.expect("an answer");
-        assert!(matches!(finished, Finished::Completed(File { declared: None, .. })), "{finished:?}");
+        let Finished::Completed(completed) = finished else { panic!("{finished:?}") };
+        assert_eq!(completed.file.declared, None);
     }
 }
 

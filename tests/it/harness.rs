@@ -156,6 +156,11 @@ impl Gateway {
         self.http.request(method, self.url(path))
     }
 
+    /// On the admin listener.
+    pub(crate) fn admin_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.admin))
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path).send().await).await
     }

@@ -131,6 +131,7 @@ impl Gate {
             checksum: None,
             auto_complete: true,
             key: ObjectKey::parse(&format!("uploads/local/{file_id}")).unwrap(),
+            key_is_chosen: false,
             reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(7 * DAY),
@@ -141,7 +142,9 @@ impl Gate {
     async fn upload(&self, file_id: &str, chunks: u32) -> Upload {
         match self.ledger.create_upload(&self.wish(file_id, plan(chunks)), Allowance::of_uploads(1000)).await.unwrap() {
             Creation::Created(upload) => upload,
-            other @ (Creation::Known(_) | Creation::TooManyOpen | Creation::NoRoom { .. }) => panic!("{other:?}"),
+            other @ (Creation::Known(_) | Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary.
 
 mod access;
+mod application;
 mod bad_config;
 mod bench;
 mod browser;

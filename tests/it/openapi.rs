@@ -3,6 +3,7 @@
 //! them: status, headers, body. What the document does not describe must not
 //! answer.
 
+mod application;
 pub(crate) mod contract;
 mod hostile;
 mod limits;
@@ -40,6 +41,7 @@ async fn every_operation_gives_every_answer_that_is_described() {
         Box::pin(outages::story(&contract)),
         Box::pin(tokens::story(&contract)),
         Box::pin(tokens::outage(&contract)),
+        Box::pin(application::story(&contract)),
     );
     let seen = contract.seen();
     let missing: Vec<_> = contract.described().into_iter().filter(|answer| !seen.contains(answer)).collect();

@@ -203,7 +203,7 @@ async fn webhooks_are_delivered_in_the_end() {
         assert!(all.iter().all(|attempt| attempt.id == hook.id && attempt.text == hook.text));
         let header = |name: &str| hook.headers[name].to_str().expect("text").to_owned();
         let key =
-            chunkgate::notify::sign::SigningKey::parse(&chunkgate::units::Secret::new(crate::harness::WEBHOOK_SECRET));
+            chunkgate::notify::sign::SigningKeys::parse(&chunkgate::units::Secret::new(crate::harness::WEBHOOK_SECRET));
         let timestamp = header("webhook-timestamp").parse().expect("seconds");
         assert_eq!(header("webhook-signature"), key.expect("a key").sign(&hook.id, timestamp, &hook.text));
     }

@@ -103,6 +103,12 @@ impl Refusal {
             Self::TypeNotAllowed { found, allowed } => {
                 format!("this is {found}, which is not taken here: send one of {allowed}")
             }
+            Self::RefusedByApplication { detail } => detail.clone(),
+            Self::HookUnavailable => {
+                "the application that must be asked first did not answer: try again after the seconds in Retry-After"
+                    .to_owned()
+            }
+            Self::EventNotFound => "there is no event with this id, or it is forgotten by now".to_owned(),
             Self::QuotaExceeded { bytes: more, used, quota } => format!(
                 "there is no room for {}: {} of {} are taken by files and by uploads that are open; delete or abort some",
                 bytes(*more),
@@ -130,6 +136,11 @@ impl Refusal {
                 "this upload is known with other properties ({reason}): use another fileId, or POST /uploads with \
                  restart: true"
             ),
+            Self::KeyTaken => {
+                "another upload has the object key that the application chose, or had it until a few minutes ago: let \
+                 its hook choose a key with {random} in it, or delete what is there first"
+                    .to_owned()
+            }
             Self::UploadCompleted => {
                 "this upload is completed and its file stays: delete the file instead, or use another fileId".to_owned()
             }

@@ -14,14 +14,14 @@ use crate::hooks::Hook;
 /// The methods that a path may have in the document.
 pub(super) const METHODS: [&str; 6] = ["get", "head", "put", "post", "delete", "patch"];
 /// What the stories cut their files into.
-pub(super) const CHUNK: usize = 100 * KIB;
+pub(crate) const CHUNK: usize = 100 * KIB;
 
 /// One operation of the document.
 #[derive(Clone, Copy)]
-pub(super) struct Operation<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) id: &'a str,
+pub(crate) struct Operation<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) id: &'a str,
     pub(super) described: &'a Value,
 }
 
@@ -29,18 +29,18 @@ pub(super) struct Operation<'a> {
 type Seen = (String, u16, String);
 
 /// The document, and what of it was seen.
-pub(super) struct Contract {
+pub(crate) struct Contract {
     pub(super) document: Value,
     seen: Mutex<BTreeSet<Seen>>,
 }
 
 impl Contract {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let document = serde_norway::from_str(include_str!("../../../openapi.yaml")).expect("YAML");
         Self { document, seen: Mutex::default() }
     }
 
-    pub(super) fn operations(&self) -> Vec<Operation<'_>> {
+    pub(crate) fn operations(&self) -> Vec<Operation<'_>> {
         let paths = self.document["paths"].as_object().expect("paths");
         let all = paths.iter().flat_map(|(path, item)| METHODS.map(|method| (method, path, &item[method])));
         let described = all.filter(|(_, _, operation)| operation.is_object());
@@ -170,13 +170,19 @@ impl Operation<'_> {
         self.described["tags"] == json!(["access"])
     }
 
+    /// A request to the listener that has this operation.
+    pub(crate) fn request(&self, gateway: &Gateway, method: Method, path: &str) -> RequestBuilder {
+        let is_administration = self.described["tags"] == json!(["administration"]);
+        if is_administration { gateway.admin_request(method, path) } else { gateway.request(method, path) }
+    }
+
     /// A request that the gateway would grant if the upload `o` were open and
     /// lacked chunk 1, `full` lacked nothing, and `f` were a file.
-    pub(super) fn sample(&self, gateway: &Gateway) -> RequestBuilder {
+    pub(crate) fn sample(&self, gateway: &Gateway) -> RequestBuilder {
         let id = if self.path.starts_with("/files") { "f" } else { "o" };
-        let path = self.path.replace("{fileId}", id).replace("{chunkIndex}", "1");
+        let path = self.path.replace("{fileId}", id).replace("{chunkIndex}", "1").replace("{id}", "evt_x");
         let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes()).expect("a method");
-        let ask = |query: &str| gateway.request(method.clone(), &format!("{path}{query}"));
+        let ask = |query: &str| self.request(gateway, method.clone(), &format!("{path}{query}"));
         match self.id {
             "createUpload" => ask("").json(&json!({"fileName": "a", "fileSize": 0})),
             "putChunk" => ask("").body(vec![1; CHUNK]),

@@ -116,8 +116,8 @@ async fn no_path_leads_out_of_its_place() {
 
 fn nonsense(gateway: &Gateway, operation: Operation<'_>) -> Vec<RequestBuilder> {
     let method = Method::from_bytes(operation.method.to_ascii_uppercase().as_bytes()).expect("a method");
-    let ask = |path: &str| gateway.request(method.clone(), path);
-    let path = operation.path.replace("{fileId}", "x").replace("{chunkIndex}", "0");
+    let ask = |path: &str| operation.request(gateway, method.clone(), path);
+    let path = operation.path.replace("{id}", "evt_x").replace("{fileId}", "x").replace("{chunkIndex}", "0");
     let mut requests = Vec::new();
     for word in WORDS {
         for (hole, other) in [("{fileId}", "{chunkIndex}"), ("{chunkIndex}", "{fileId}")] {
@@ -125,7 +125,7 @@ fn nonsense(gateway: &Gateway, operation: Operation<'_>) -> Vec<RequestBuilder> 
                 requests.push(ask(&operation.path.replace(hole, word).replace(other, "0")));
             }
         }
-        for name in ["fileId", "limit", "cursor", "status", "view", "owner", "checksum", "contentType"] {
+        for name in ["fileId", "limit", "cursor", "status", "state", "view", "owner", "checksum", "contentType"] {
             requests.push(ask(&format!("{path}?{name}={word}")));
         }
     }

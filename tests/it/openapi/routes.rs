@@ -10,11 +10,19 @@ use crate::harness::{Answer, Gateway, On};
 /// The page's own files are not the API.
 const PAGE: [&str; 2] = ["/", "/page/app.js"];
 
-/// Every `.route("/path", get(…).post(…))` of the public listener.
+/// Every `.route("/path", get(…).post(…))` of the public listener, and those
+/// of the admin listener that are its own.
 fn routes_of_the_program() -> BTreeSet<(String, String)> {
     let source = include_str!("../../../src/http/mod.rs");
-    let (_, rest) = source.split_once("pub fn public(").expect("the public listener's routes");
-    let (function, _) = rest.split_once("\n}\n").expect("its end");
+    let routes = |listener: &str| {
+        let (_, rest) = source.split_once(listener).expect("the listener's routes");
+        routes_in(rest.split_once("\n}\n").expect("its end").0)
+    };
+    let administration = routes("pub fn admin(").into_iter().filter(|(path, _)| path.starts_with("/admin/"));
+    routes("pub fn public(").into_iter().chain(administration).collect()
+}
+
+fn routes_in(function: &str) -> BTreeSet<(String, String)> {
     let mut routes = BTreeSet::new();
     for route in function.split(".route(\"").skip(1) {
         let (path, handlers) = route.split_once('"').expect("a path");
@@ -51,9 +59,13 @@ async fn other_methods_are_refused_with_those_that_there_are() {
         let expected: BTreeSet<String> =
             METHODS.into_iter().filter(|method| has(method)).map(str::to_ascii_uppercase).collect();
         let path = template.replace("{fileId}", "x").replace("{chunkIndex}", "0");
+        let request = |method: Method, path: &str| {
+            let is_administration = path.starts_with("/admin/");
+            if is_administration { gateway.admin_request(method, path) } else { gateway.request(method, path) }
+        };
         for method in METHODS.into_iter().chain(["trace", "brew"]).filter(|method| !has(method)) {
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).expect("a method");
-            let answer = Answer::of(gateway.request(method.clone(), &path).send().await).await;
+            let answer = Answer::of(request(method.clone(), &path).send().await).await;
             assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
             if method != Method::HEAD {
                 answer.is_refused(405, "method_not_allowed");
@@ -63,7 +75,7 @@ async fn other_methods_are_refused_with_those_that_there_are() {
             let allowed: BTreeSet<String> = allow.split(',').map(|method| method.trim().to_owned()).collect();
             assert_eq!(allowed, expected, "{method} {path}");
         }
-        let options = Answer::of(gateway.request(Method::OPTIONS, &path).send().await).await;
+        let options = Answer::of(request(Method::OPTIONS, &path).send().await).await;
         assert_eq!(options.status, 204, "{path}: {options:?}");
         assert!(options.headers.contains_key("x-request-id"));
     }

@@ -13,10 +13,12 @@ use chunkgate::domain::{
 };
 use chunkgate::engine::create::{self, CreateUpload};
 use chunkgate::engine::finish::Finished;
+use chunkgate::engine::hooks::Requester;
 use chunkgate::engine::put_chunk::PutChunk;
 use chunkgate::engine::sweep::Sweeper;
 use chunkgate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
 use chunkgate::ledger::{Allowance, DatabaseConfig};
+use chunkgate::notify::{Hooks, Subscription};
 use chunkgate::store::faulty::FaultyStore;
 use chunkgate::store::memory::MemoryStore;
 use chunkgate::store::{Store as _, Target};
@@ -98,7 +100,8 @@ impl House {
             chunks_in_flight_max: 16,
             owners_share: false,
             queue_wait: Duration::from_secs(3600),
-            endpoints: vec![RECEIVER.to_owned()],
+            subscriptions: vec![Subscription::to_all(RECEIVER)],
+            hooks: Hooks::default(),
         };
         Engine::new(ledger, self.faulty.clone(), self.clock.clone(), settings)
     }
@@ -353,6 +356,7 @@ fn wanted(create: &Create) -> CreateUpload {
         auto_complete: Some(auto),
         restart,
         cut: spoken(cut),
+        from: Requester::default(),
     }
 }
 

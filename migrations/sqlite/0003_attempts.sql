@@ -1,0 +1,19 @@
+-- What an operator asks about: deliveries, and uploads that failed. Times are
+-- milliseconds since the Unix epoch.
+
+-- Every attempt to deliver an event to an endpoint.
+CREATE TABLE attempts (
+    event_id TEXT    NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    endpoint TEXT    NOT NULL,
+    -- From 1.
+    nth      INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    -- What the receiver answered, if it did; and what was wrong, if anything.
+    status   INTEGER,
+    error    TEXT,
+    PRIMARY KEY (event_id, endpoint, nth)
+) STRICT, WITHOUT ROWID;
+
+DROP INDEX deliveries_dead;
+CREATE INDEX deliveries_by_state ON deliveries (state, event_id, endpoint);
+CREATE INDEX uploads_failed ON uploads (created_at, id) WHERE state = 'failed';
