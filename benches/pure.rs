@@ -132,6 +132,7 @@ fn resumed() -> Option<ChunksView> {
         updated_at: NOW,
         expires_at: NOW,
         reserved_bytes: 0,
+        is_direct: false,
     };
     let chunk = |index| Received { index, bytes: CHUNK_BYTES };
     let view = UploadView { upload, progress: Progress { chunks: CHUNKS, bytes: 0 }, file: None };

@@ -22,6 +22,8 @@ CREATE TABLE uploads (
     object_key    TEXT    NOT NULL,
     -- What it has of its owner's bytes while it is open.
     reserved_bytes BIGINT NOT NULL DEFAULT 0,
+    -- Whether clients were given URLs of the store to put parts at.
+    is_direct     BOOLEAN NOT NULL DEFAULT FALSE,
     state         TEXT    NOT NULL,
     -- The store's multipart upload, and how often one was asked for.
     session       TEXT,

@@ -27,6 +27,7 @@ fn upload(geometry: Geometry, state: State) -> Upload {
         updated_at: Timestamp::from_millis(0),
         expires_at: Timestamp::from_millis(0),
         reserved_bytes: 0,
+        is_direct: false,
     }
 }
 

@@ -40,6 +40,9 @@ pub struct Upload {
     pub expires_at: Timestamp,
     /// What it has of its owner's bytes while it is open.
     pub reserved_bytes: u64,
+    /// Whether clients were given URLs of the store to put parts at: then the
+    /// store knows of chunks that the ledger does not.
+    pub is_direct: bool,
 }
 
 /// The state of an upload, with what only that state has.

@@ -375,5 +375,6 @@ fn upload_of_new(new: &NewUpload, object: Object) -> Upload {
         updated_at: new.at,
         expires_at: new.expires_at,
         reserved_bytes: new.reserved_bytes,
+        is_direct: false,
     }
 }

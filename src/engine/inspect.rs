@@ -85,6 +85,7 @@ impl Engine {
     /// nothing is known under this fileId.
     pub async fn chunks(&self, owner: &Owner, file_id: &FileId) -> Result<Option<ChunksView>, EngineError> {
         let Some(upload) = self.shared.ledger.find_upload(owner, file_id).await? else { return Ok(None) };
+        self.catch_up(&upload, false).await?;
         let chunks = self.shared.ledger.received(upload.id).await?;
         // The rows of a completed upload are swept some day: it is complete all the same.
         let (progress, missing) = match &upload.state {
@@ -110,6 +111,7 @@ impl Engine {
             }
             State::Completing { .. } => Ok(self.finish(upload.id).await),
             State::Open { .. } => {
+                self.catch_up(&upload, true).await?;
                 let present = self.shared.ledger.chunk_indexes(upload.id).await?;
                 let missing = ranges::missing(present, upload.geometry.count());
                 if missing.is_empty() { Ok(self.finish(upload.id).await) } else { Ok(Finished::Missing(missing)) }

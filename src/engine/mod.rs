@@ -5,6 +5,7 @@ pub mod abort;
 pub mod config;
 pub mod create;
 pub mod deliver;
+pub mod direct;
 pub mod error;
 pub mod files;
 pub mod finish;
@@ -86,6 +87,7 @@ struct Shared {
     slots: slots::Slots,
     beginnings: session::Beginnings,
     merges: finish::Merges,
+    listings: direct::Listings,
     /// Something may be due in the outbox.
     events: watch::Sender<()>,
 }
@@ -106,6 +108,7 @@ impl Engine {
             slots: slots::Slots::default(),
             beginnings: session::Beginnings::default(),
             merges: finish::Merges::default(),
+            listings: direct::Listings::default(),
             events: watch::Sender::new(()),
         };
         Self { shared: Arc::new(shared) }

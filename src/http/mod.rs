@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod config;
 mod content;
 pub mod cors;
+mod direct;
 mod disposition;
 pub mod encode;
 pub mod files;
@@ -120,6 +121,7 @@ pub fn public(api: Api) -> Router {
     let routes: Router<Api> = Router::new()
         .route("/uploads", post(uploads::create).get(uploads::list))
         .route("/uploads/{fileId}", get(uploads::get).delete(uploads::abort))
+        .route("/uploads/{fileId}/parts/sign", post(direct::sign_parts))
         .route("/chunks", post(chunks::post).get(chunks::get).put(chunks::put_by_headers))
         .route("/upload-chunk", post(chunks::post))
         .route("/chunks/{fileId}/{chunkIndex}", put(chunks::put))

@@ -260,5 +260,6 @@ fn opened(new: &NewUpload) -> Upload {
         updated_at: new.at,
         expires_at: new.expires_at,
         reserved_bytes: new.reserved_bytes,
+        is_direct: false,
     }
 }

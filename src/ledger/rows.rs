@@ -17,7 +17,8 @@ macro_rules! upload_columns {
     () => {
         "u.id, u.owner, u.file_id, u.file_name, u.content_type, u.metadata, u.total_chunks, u.chunk_bytes, \
          u.last_bytes, u.file_bytes, u.checksum, u.auto_complete, u.object_key, u.state, u.session, u.failure, \
-         u.lease_token, u.etag, u.crc64, u.completed_at, u.created_at, u.updated_at, u.expires_at, u.reserved_bytes"
+         u.lease_token, u.etag, u.crc64, u.completed_at, u.created_at, u.updated_at, u.expires_at, u.reserved_bytes, \
+         u.is_direct"
     };
 }
 
@@ -138,6 +139,7 @@ pub(super) fn upload(row: &Row) -> Result<Upload, LedgerError> {
         updated_at: read.time("updated_at")?,
         expires_at: read.time("expires_at")?,
         reserved_bytes: read.size("reserved_bytes")?,
+        is_direct: read.get("is_direct")?,
     })
 }
 

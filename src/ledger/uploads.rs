@@ -131,6 +131,16 @@ impl Ledger {
         self.swap(sql(text).bind(id.0)).await
     }
 
+    /// Says that a client is about to be given URLs of the store: before it is,
+    /// so that every gateway asks the store what has come. Its expiry is moved
+    /// to here. False when the upload takes no chunks any more.
+    pub async fn go_direct(&self, id: UploadId, expires_at: Timestamp) -> Result<bool, LedgerError> {
+        let text = "UPDATE uploads SET is_direct = TRUE, \
+                    expires_at = CASE WHEN expires_at < $2 THEN $2 ELSE expires_at END \
+                    WHERE id = $1 AND state = 'uploading'";
+        self.swap(sql(text).bind(id.0).bind(expires_at.millis())).await
+    }
+
     /// Adds the checksum of the whole file to an upload that has none. False
     /// when it has one, or takes no chunks any more.
     pub async fn declare_checksum(&self, id: UploadId, checksum: Checksum) -> Result<bool, LedgerError> {

@@ -11,10 +11,10 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use crate::domain::{Crc64, ObjectKey, Part, SessionId};
+use crate::domain::{Crc64, ObjectKey, Part, PartNumber, SessionId};
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Reading, Store, StoreError, StoredObject, StoredPart, Target,
-    error,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Reading, SignedPut, Store, StoreError, StoredObject,
+    StoredPart, Target, error,
 };
 
 /// The calls of a store that can be made to fail.
@@ -330,6 +330,10 @@ impl Store for FaultyStore {
 
     fn download_url(&self, download: &Download<'_>) -> Option<String> {
         self.inner.download_url(download)
+    }
+
+    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
+        self.inner.sign_part(target, number, expires_in)
     }
 }
 

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::domain::{ObjectKey, Part, SessionId};
+use crate::domain::{ObjectKey, Part, PartNumber, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, BreakerConfig, Download, Limits, ListedUpload, NewPart, Reading, Store, StoreError, StoredObject,
-    StoredPart, Target,
+    Begin, Body, BreakerConfig, Download, Limits, ListedUpload, NewPart, Reading, SignedPut, Store, StoreError,
+    StoredObject, StoredPart, Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -175,5 +175,9 @@ impl Store for Guarded {
 
     fn download_url(&self, download: &Download<'_>) -> Option<String> {
         self.inner.download_url(download)
+    }
+
+    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
+        self.inner.sign_part(target, number, expires_in)
     }
 }

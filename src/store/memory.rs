@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -13,8 +14,8 @@ use futures_util::StreamExt as _;
 use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart,
-    Target, parts,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError, StoredObject,
+    StoredPart, Target, parts,
 };
 
 /// How often each operation was called, refused calls included.
@@ -72,6 +73,7 @@ impl MemoryStore {
             put_bytes_max: 5 << 30,
             object_bytes_max: parts.object_bytes_max(),
             proof: Proof::Crc64Xz,
+            direct: false,
         })
     }
 
@@ -302,6 +304,10 @@ impl Store for MemoryStore {
     }
 
     fn download_url(&self, _: &Download<'_>) -> Option<String> {
+        None
+    }
+
+    fn sign_part(&self, _: Target<'_>, _: PartNumber, _: Duration) -> Option<SignedPut> {
         None
     }
 }

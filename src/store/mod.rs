@@ -71,6 +71,8 @@ pub struct Limits {
     pub object_bytes_max: u64,
     /// What a part carries as proof.
     pub proof: Proof,
+    /// Whether clients can be given URLs at which they put parts without us.
+    pub direct: bool,
 }
 
 /// What a multipart upload is begun with.
@@ -98,6 +100,16 @@ pub struct Download<'a> {
     pub disposition: String,
     /// For how long.
     pub expires_in: Duration,
+}
+
+/// A request by which somebody puts a part without us: `PUT`, and no other
+/// headers of the store's than these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedPut {
+    /// Where.
+    pub url: String,
+    /// Headers that the signature covers, and that must be sent.
+    pub headers: Vec<(&'static str, &'static str)>,
 }
 
 /// A multipart upload in the store.
@@ -235,6 +247,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// A URL at which anybody may read an object for a while, where the store
     /// has such.
     fn download_url(&self, download: &Download<'_>) -> Option<String>;
+
+    /// How anybody may put this part for a while, where `Limits::direct` says
+    /// that they may. Nothing bounds what they send: `list_parts` tells.
+    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut>;
 }
 
 /// A body of bytes that are all here already.

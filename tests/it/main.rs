@@ -6,6 +6,7 @@ mod bad_config;
 mod bench;
 mod browser;
 mod chaos;
+mod direct;
 mod emulator;
 mod engine;
 mod faults;

@@ -5,6 +5,7 @@
 
 mod application;
 pub(crate) mod contract;
+mod direct;
 mod hostile;
 mod limits;
 mod outages;
@@ -42,6 +43,7 @@ async fn every_operation_gives_every_answer_that_is_described() {
         Box::pin(tokens::story(&contract)),
         Box::pin(tokens::outage(&contract)),
         Box::pin(application::story(&contract)),
+        Box::pin(direct::story(&contract)),
     );
     let seen = contract.seen();
     let missing: Vec<_> = contract.described().into_iter().filter(|answer| !seen.contains(answer)).collect();

@@ -28,6 +28,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
@@ -35,8 +36,8 @@ use tokio::task::spawn_blocking;
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart,
-    Target,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError, StoredObject,
+    StoredPart, Target,
 };
 
 use fault::on;
@@ -121,6 +122,7 @@ impl Store for FileStore {
             put_bytes_max: BOUNDS.part_bytes_max,
             object_bytes_max: BOUNDS.object_bytes_max(),
             proof: Proof::Crc64Xz,
+            direct: false,
         }
     }
 
@@ -232,6 +234,10 @@ impl Store for FileStore {
     }
 
     fn download_url(&self, _: &Download<'_>) -> Option<String> {
+        None
+    }
+
+    fn sign_part(&self, _: Target<'_>, _: PartNumber, _: Duration) -> Option<SignedPut> {
         None
     }
 }

@@ -202,7 +202,7 @@ impl Client {
         }
     }
 
-    /// The pairs of a presigned query, and the URL they make at `endpoint`.
+    /// A URL at `endpoint` that anybody may use, with exactly these headers.
     pub fn presigned(
         &self,
         endpoint: &Endpoint,
@@ -210,10 +210,10 @@ impl Client {
         key: &str,
         query: &Query,
         expires_in: Duration,
+        headers: &HeaderMap,
     ) -> String {
         let request = Request { method: method.as_str(), bucket: Some(self.bucket()), key: Some(key), query };
-        let (at, none) = (self.store_time(), HeaderMap::new());
-        let query = sign::presign(self.version, &self.signer(), at, expires_in, &request, &none);
+        let query = sign::presign(self.version, &self.signer(), self.store_time(), expires_in, &request, headers);
         endpoint.url(Some(key), &query)
     }
 

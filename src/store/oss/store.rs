@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
-use http::Method;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::domain::{ObjectKey, Part, PartBounds, SessionId};
+use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::store::oss::answer::{Answer, object};
 use crate::store::oss::client::Client;
 use crate::store::oss::endpoint::Endpoint;
@@ -23,8 +23,8 @@ use crate::store::oss::sign::Query;
 use crate::store::oss::xml;
 use crate::store::parts::gapless;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, Store, StoreConfig, StoreError,
-    StoredObject, StoredPart, Target,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, SignedPut, Store, StoreConfig,
+    StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -32,6 +32,8 @@ pub const PART_BOUNDS: PartBounds =
     PartBounds { part_bytes_min: 100 << 10, part_bytes_max: 5 << 30, parts_max: 10_000 };
 /// The largest object in one PutObject, in bytes.
 const PUT_BYTES_MAX: u64 = 5 << 30;
+/// The type that parts are sent as by whoever puts them without us.
+const PART_TYPE: &str = "application/octet-stream";
 /// Pages of a thousand uploads that one sweep looks at.
 const UPLOAD_PAGES_MAX: u32 = 100;
 
@@ -64,7 +66,7 @@ impl OssStore {
     /// until it expires (V4: within seven days). `query` holds what it asks
     /// for: `partNumber` and `uploadId`, `response-content-disposition`, …
     pub fn presign(&self, method: &Method, key: &ObjectKey, query: &Query, expires_in: Duration) -> String {
-        self.client.presigned(&self.public, method, key.as_str(), query, expires_in)
+        self.client.presigned(&self.public, method, key.as_str(), query, expires_in, &HeaderMap::new())
     }
 
     async fn list_uploads_page(
@@ -103,6 +105,7 @@ impl Store for OssStore {
             put_bytes_max: PUT_BYTES_MAX,
             object_bytes_max: PART_BOUNDS.object_bytes_max(),
             proof: Proof::Crc64Xz,
+            direct: true,
         }
     }
 
@@ -271,6 +274,18 @@ impl Store for OssStore {
         let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
         query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
         Some(self.presign(download.method, download.key, &query, download.expires_in))
+    }
+
+    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
+        // Said, so that nobody's library says another: OSS covers the type that it is sent.
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(PART_TYPE))]);
+        let query = [
+            ("partNumber".to_owned(), number.get().to_string()),
+            ("uploadId".to_owned(), target.session.as_str().to_owned()),
+        ];
+        let key = target.key.as_str();
+        let url = self.client.presigned(&self.public, &Method::PUT, key, &query, expires_in, &headers);
+        Some(SignedPut { url, headers: vec![("Content-Type", PART_TYPE)] })
     }
 }
 

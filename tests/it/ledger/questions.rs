@@ -119,6 +119,7 @@ impl Asking<'_> {
         for session in ["one", "two"] {
             ledger.set_session(upload.id, &SessionId::new(session)).await.expect("an answer");
         }
+        assert!(ledger.go_direct(upload.id, upload.expires_at).await.expect("an answer"));
         let checksum = Checksum::Crc64(Crc64(2));
         ledger.declare_checksum(upload.id, checksum).await.expect("an answer");
         for index in [0, 1, 1] {
@@ -189,6 +190,7 @@ impl Asking<'_> {
                 updated_at: wish.at,
                 expires_at: wish.expires_at,
                 reserved_bytes: wish.reserved_bytes,
+                is_direct: false,
             };
             ledger.intend_object(&wish.key, wish.at).await.expect("an answer");
             let events = self.events(&upload, EventKind::Completed);

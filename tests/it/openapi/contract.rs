@@ -190,6 +190,7 @@ impl Operation<'_> {
             "postChunk" | "uploadChunk" => with_form(ask(""), &chunk_fields("o", "1", "3"), &[1; CHUNK]),
             "getChunks" => ask("?fileId=o"),
             "completeUpload" => ask("").json(&json!({"fileId": "full"})),
+            "signParts" => ask("").json(&json!({"chunkIndexes": [1]})),
             "postFile" => ask("?fileName=a").body("hello"),
             "signFile" => ask("").json(&json!({})),
             "createTokens" => ask("").json(&json!({"subject": "u1"})),

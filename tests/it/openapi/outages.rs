@@ -33,7 +33,7 @@ pub(super) async fn story(contract: &Contract) {
     let link = Link::to(&database).await;
     let settings = [
         ("DATABASE__URL", link.url(&database)),
-        ("DATABASE__ACQUIRE_TIMEOUT", "500ms".to_owned()),
+        ("DATABASE__ACQUIRE_TIMEOUT", "2s".to_owned()),
         ("HEALTH__READY_REQUIRES", "database,store".to_owned()),
         ("SWEEP__INTERVAL", "1h".to_owned()),
     ];

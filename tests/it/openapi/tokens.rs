@@ -162,7 +162,7 @@ pub(super) async fn outage(contract: &Contract) {
     let database = postgres::new_database().await;
     let link = Link::to(&database).await;
     let url = link.url(&database);
-    let settings = [("DATABASE__URL", url.as_str()), ("DATABASE__ACQUIRE_TIMEOUT", "500ms")];
+    let settings = [("DATABASE__URL", url.as_str()), ("DATABASE__ACQUIRE_TIMEOUT", "2s")];
     let gateway = Gateway::start_with(On::OssAndPostgres, &[&TOKENS[..], &settings].concat()).await;
     let mut sql = PgConnection::connect(&database).await.expect("the test server answers");
     let create = |gateway: &Gateway| {
