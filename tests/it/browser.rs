@@ -7,7 +7,8 @@ use std::process::Stdio;
 use tokio::process::Command;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::harness::{Gateway, On};
+use crate::access::{KEY, TOKENS};
+use crate::harness::{Gateway, On, free_address};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/browser");
 
@@ -42,6 +43,18 @@ async fn the_page_gets_through_trouble() {
 async fn the_page_asks_for_a_key_where_one_is_needed() {
     let keys = [("AUTH__MODE", "keys"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
     run("key.js", On::FileAndSqlite, &keys, &["ck_0123456789abcdef"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_renews_its_tokens() {
+    let settings = [&TOKENS[..], &[("AUTH__ACCESS_TTL", "4s")]].concat();
+    run("tokens.js", On::FileAndSqlite, &settings, &[KEY]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gigabyte_goes_straight_to_the_store_and_resumes_there() {
+    let application = format!("http://{}", free_address());
+    run("direct.js", On::OssAndPostgres, &[("CORS__ALLOWED_ORIGINS", &application)], &[&application]).await;
 }
 
 async fn run(script: &str, on: On, settings: &[(&str, &str)], arguments: &[&str]) {

@@ -5,7 +5,11 @@ use std::net::TcpListener;
 use std::process::Stdio;
 
 use chunkgate::config::KEYS;
+use reqwest::Method;
 use tokio::process::Command;
+
+use crate::access::{KEY, TOKENS};
+use crate::harness::{Gateway, On};
 
 const ENGLISH: &str = include_str!("../../README.md");
 const CHINESE: &str = include_str!("../../README.zh-CN.md");
@@ -47,6 +51,30 @@ fn both_languages_have_the_same_walk_and_the_same_headings() {
         readme.lines().filter_map(|line| line.split_once("# ")).map(|(hashes, _)| hashes.len()).collect()
     };
     assert_eq!(levels(ENGLISH), levels(CHINESE));
+}
+
+/// The back end's five lines in the languages that the tests need anyway.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_back_ends_lines_get_tokens() {
+    let gateway = Gateway::start_with(On::FileAndSqlite, &TOKENS).await;
+    for readme in [ENGLISH, CHINESE] {
+        let lines = |language: &str| {
+            let (_, rest) = readme.split_once(&format!("```{language} token\n")).expect("a snippet");
+            rest.split_once("```").expect("its end").0.to_owned()
+        };
+        let gate = gateway.url("");
+        let node =
+            format!("const gate = '{gate}', user = {{ id: 'u7' }};\n{}console.log(tokens.accessToken)", lines("js"));
+        let python = format!("gate, user_id = '{gate}', 'u7'\n{}print(tokens['accessToken'])", lines("python"));
+        for (program, arguments) in
+            [("node", ["--input-type=module", "-e", node.as_str()].as_slice()), ("python3", &["-c", python.as_str()])]
+        {
+            let output = Command::new(program).args(arguments).env("UPLOAD_KEY", KEY).output().await.expect("it runs");
+            let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            let asked = gateway.request(Method::GET, "/uploads").bearer_auth(&token).send().await.expect("an answer");
+            assert_eq!(asked.status(), 200, "{program}: {output:?}");
+        }
+    }
 }
 
 #[test]

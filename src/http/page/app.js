@@ -6,10 +6,12 @@ import { Gateway, Refused } from './gateway.js';
 import { NoRecords, Records } from './records.js';
 import { Lanes } from './retry.js';
 import { Row } from './row.js';
+import { Session } from './session.js';
 import { Upload, matches } from './uploader.js';
 import { language, translate, words } from './words.js';
 
-const KEY = 'chunkgate.key';
+/** Whose uploads they are that are made here with a key, where the gateway hands out tokens. */
+const SUBJECT = 'page';
 /** Files under way at once; the others wait their turn. */
 const FILES_AT_ONCE = 2;
 /** Refusals after which only beginning anew can help. */
@@ -19,8 +21,8 @@ const BEGIN_ANEW = new Set(['upload_conflict', 'chunk_conflict', 'upload_failed'
 const UNDER_WAY = new Set(['idle', 'starting', 'uploading', 'pausing', 'finishing']);
 
 const $ = (id) => document.getElementById(id);
-let candidate = null; // a key that was typed in and is being tried
-const gateway = new Gateway({ key: () => candidate ?? sessionStorage.getItem(KEY) });
+const session = new Session(sessionStorage);
+const gateway = new Gateway({ session });
 const records = globalThis.indexedDB ? new Records() : new NoRecords();
 const turns = new Lanes(FILES_AT_ONCE);
 const uploads = new Map(); // fileId → {upload, row}: what this page is sending
@@ -123,7 +125,7 @@ function remove(upload, row) {
 
 /** A link, unless a key is needed: a link sends none, so the bytes are fetched. */
 function downloads(fileId, name) {
-  if (!sessionStorage.getItem(KEY)) return gateway.contentUrl(fileId);
+  if (!session.held) return gateway.contentUrl(fileId);
   return async () => {
     const link = document.createElement('a');
     link.href = URL.createObjectURL(await gateway.content(fileId));
@@ -195,8 +197,8 @@ function wantsKey(error) {
 
 /** A key that was refused is none: it is not kept. */
 function askForKey() {
-  if (sessionStorage.getItem(KEY)) sayOfKey(words.keyUnknown);
-  sessionStorage.removeItem(KEY);
+  if (session.held) sayOfKey(words.keyUnknown);
+  session.forget();
   if (!$('key-form').hidden) return;
   $('key-form').hidden = false;
   $('key').focus();
@@ -210,16 +212,15 @@ function sayOfKey(text) {
 /** Tries the key at once: the form stays until one is accepted. */
 async function useKey(event) {
   event.preventDefault();
-  candidate = $('key').value.trim();
+  const typed = $('key').value.trim();
   try {
-    await gateway.knock(AbortSignal.timeout(15_000));
-    sessionStorage.setItem(KEY, candidate);
+    const tried = await tokensFor(typed);
+    await new Gateway({ session: tried }).knock(AbortSignal.timeout(15_000));
+    session.adopt(tried);
   } catch (error) {
     sayOfKey(wantsKey(error) ? words.keyUnknown : explain(error).title);
     $('key').select();
     return;
-  } finally {
-    candidate = null;
   }
   $('key').value = '';
   sayOfKey('');
@@ -228,6 +229,19 @@ async function useKey(event) {
   waitingForKey.clear();
   for (const { upload, row } of waiting) run(upload, row);
   for (const fileId of unfinished.keys()) refresh(fileId);
+}
+
+/** A key opens everything: where there are tokens, it is exchanged for one that does not, and not kept. */
+async function tokensFor(typed) {
+  const tried = new Session();
+  tried.useKey(typed); // a token that was typed in goes with requests like a key
+  try {
+    tried.useTokens(await gateway.logIn(typed, { subject: SUBJECT }, AbortSignal.timeout(15_000)));
+  } catch (error) {
+    const isNoKey = error instanceof Refused && (error.status === 501 || error.status === 403);
+    if (!isNoKey) throw error;
+  }
+  return tried;
 }
 
 /** Whether a key is needed is asked before a file is chosen, not after. */
@@ -273,5 +287,7 @@ addEventListener('online', () => uploads.forEach(({ row, upload }) => row.progre
 addEventListener('offline', () => uploads.forEach(({ row, upload }) => row.progress(upload)));
 takeDrops();
 document.documentElement.dataset.language = language;
+// Whoever sent the user here may have given them tokens: taken at once, and out of the address.
+if (session.useAddress(location.hash)) history.replaceState(null, '', location.pathname);
 knock();
 await listUnfinished();

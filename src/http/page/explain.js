@@ -16,8 +16,8 @@ function refused({ status, problem }) {
   const { title, detail, code, requestId } = problem;
   return {
     title: words.codes[code] ?? words.answered(status),
-    // Who refuses for want of a key speaks to programmers; here there is a field for it.
-    detail: code === 'unauthorized' ? words.keyNeeded : (detail ?? title ?? ''),
+    // Who refuses for want of a key or a token speaks to programmers; here there is a field for it.
+    detail: status === 401 ? words.keyNeeded : (detail ?? title ?? ''),
     code: [status, code, requestId].filter(Boolean).join(' · '),
   };
 }

@@ -1,5 +1,8 @@
 // The gateway's HTTP interface, as a browser sees it: JSON calls, one chunk
-// with progress, and refusals as errors. Nothing here remembers anything.
+// with progress, and refusals as errors. What a session holds goes with each
+// request, and a token that ends is renewed, by one request for all.
+
+import { Session } from './session.js';
 
 /** The gateway refused, with a problem document (RFC 9457). */
 export class Refused extends Error {
@@ -28,19 +31,26 @@ const STALL_MS = 30_000;
 const ANSWER_MS = 90_000;
 
 export class Gateway {
+  #renewing = null; // the one request that all wait for whose token has ended
+
   /**
    * @param {object} [options]
    * @param {string} [options.url] where the gateway is; here by default
-   * @param {() => ?string} [options.key] the bearer key, asked before every request
+   * @param {Session} [options.session] what to ask by
    */
-  constructor({ url = '', key = () => null } = {}) {
+  constructor({ url = '', session = new Session() } = {}) {
     this.url = url.replace(/\/$/, '');
-    this.key = key;
+    this.session = session;
   }
 
   /** Asks for nothing but whether we may ask: throws Refused 401 where a key is needed, or another one. */
   async knock(signal) {
     await this.#json('GET', '/uploads?limit=1', undefined, signal);
+  }
+
+  /** Tokens for a user, for who holds a key. Throws Refused 501 where there are none. */
+  logIn(key, login, signal) {
+    return this.#ask('POST', '/auth/tokens', login, signal, key);
   }
 
   /** Creates the upload, or finds the one that this fileId already names. */
@@ -70,9 +80,11 @@ export class Gateway {
 
   /** A finished file's bytes, for when a key is needed, which a link cannot carry. */
   async content(fileId) {
-    const response = await this.#fetch(this.contentUrl(fileId), { headers: this.#headers() });
-    if (!response.ok) throw await refusal(response);
-    return response.blob();
+    return this.#authorized(async (bearer) => {
+      const response = await this.#fetch(this.contentUrl(fileId), { headers: authorization(bearer) });
+      if (!response.ok) throw await refusal(response);
+      return response.blob();
+    });
   }
 
   /**
@@ -85,6 +97,10 @@ export class Gateway {
    * @returns {Promise<object>} the gateway's acknowledgement
    */
   putChunk(fileId, chunkIndex, body, { signal, progress }) {
+    return this.#authorized((bearer) => this.#put(fileId, chunkIndex, body, { signal, progress, bearer }));
+  }
+
+  #put(fileId, chunkIndex, body, { signal, progress, bearer }) {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
       const xhr = new XMLHttpRequest();
@@ -108,7 +124,7 @@ export class Gateway {
       signal.addEventListener('abort', aborted);
 
       xhr.open('PUT', `${this.url}/chunks`);
-      for (const [name, value] of Object.entries(this.#headers())) xhr.setRequestHeader(name, value);
+      for (const [name, value] of Object.entries(authorization(bearer))) xhr.setRequestHeader(name, value);
       xhr.setRequestHeader('Content-Type', 'application/octet-stream');
       xhr.setRequestHeader('X-File-Id', fileId);
       xhr.setRequestHeader('X-Chunk-Index', String(chunkIndex));
@@ -128,13 +144,55 @@ export class Gateway {
     });
   }
 
-  #headers() {
-    const key = this.key();
-    return key ? { Authorization: `Bearer ${key}` } : {};
+  /** Runs `ask` with what we may ask by; where a token has ended after all, once more with the next one. */
+  async #authorized(ask) {
+    const bearer = await this.#bearer();
+    try {
+      return await ask(bearer);
+    } catch (error) {
+      const ended = error instanceof Refused && error.code === 'token_expired';
+      if (!ended || !this.session.held?.refreshToken) throw error;
+      if (this.session.bearer === bearer) await this.#renew();
+      return ask(this.session.bearer);
+    }
   }
 
-  async #json(method, path, body, signal) {
-    const headers = this.#headers();
+  /** Renewed a little before its end, while it still counts: if that fails, it is what we have. */
+  async #bearer() {
+    const { refreshToken, renewAt, expiresAt } = this.session.held ?? {};
+    if (refreshToken && Date.now() >= renewAt) {
+      await this.#renew().catch((error) => {
+        if (Date.now() >= expiresAt || !this.session.held) throw error;
+      });
+    }
+    return this.session.bearer;
+  }
+
+  /** One request, however many wait for it: a refresh token is for one use. */
+  #renew() {
+    this.#renewing ??= this.#refresh().finally(() => {
+      this.#renewing = null;
+    });
+    return this.#renewing;
+  }
+
+  async #refresh() {
+    const { refreshToken } = this.session.held;
+    try {
+      this.session.useTokens(await this.#ask('POST', '/auth/refresh', { refreshToken }));
+    } catch (error) {
+      // Its login is over: there is nothing more to be had with it.
+      if (error instanceof Refused && error.status === 401) this.session.forget();
+      throw error;
+    }
+  }
+
+  #json(method, path, body, signal) {
+    return this.#authorized((bearer) => this.#ask(method, path, body, signal, bearer));
+  }
+
+  async #ask(method, path, body, signal, bearer = null) {
+    const headers = authorization(bearer);
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     const response = await this.#fetch(this.url + path, {
       method,
@@ -157,6 +215,10 @@ export class Gateway {
       throw new Unreachable(error.message);
     }
   }
+}
+
+function authorization(bearer) {
+  return bearer ? { Authorization: `Bearer ${bearer}` } : {};
 }
 
 async function refusal(response) {

@@ -21,7 +21,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-const ASSETS: [Asset; 11] = [
+const ASSETS: [Asset; 12] = [
     Asset { path: "/", content_type: HTML, body: include_str!("index.html") },
     Asset { path: "/page/page.css", content_type: CSS, body: include_str!("page.css") },
     Asset { path: "/page/icon.svg", content_type: SVG, body: include_str!("icon.svg") },
@@ -31,6 +31,7 @@ const ASSETS: [Asset; 11] = [
     Asset { path: "/page/words.js", content_type: SCRIPT, body: include_str!("words.js") },
     Asset { path: "/page/uploader.js", content_type: SCRIPT, body: include_str!("uploader.js") },
     Asset { path: "/page/gateway.js", content_type: SCRIPT, body: include_str!("gateway.js") },
+    Asset { path: "/page/session.js", content_type: SCRIPT, body: include_str!("session.js") },
     Asset { path: "/page/retry.js", content_type: SCRIPT, body: include_str!("retry.js") },
     Asset { path: "/page/records.js", content_type: SCRIPT, body: include_str!("records.js") },
 ];

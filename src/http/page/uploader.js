@@ -49,6 +49,7 @@ export class Upload extends EventTarget {
   #gateway;
   #records;
   #lanes;
+  #parallel;
   #stop = null; // AbortController of the run under way
   #ease = null; // AbortController of what the run has not begun yet: aborted, nothing new is sent
   #arrivedBytes = 0; // in chunks that were acknowledged
@@ -62,9 +63,14 @@ export class Upload extends EventTarget {
    * @param {object} [options.records] a Records, to resume after a reload
    * @param {object} [options.record] the record of an unfinished upload of this file
    * @param {Lanes} [options.lanes] who may send when, shared by all uploads of a page
+   * @param {number} [options.parallel] chunks of this file in flight
    */
-  constructor(file, { gateway = new Gateway(), records = new NoRecords(), record = null, lanes = sharedLanes } = {}) {
+  constructor(
+    file,
+    { gateway = new Gateway(), records = new NoRecords(), record = null, lanes = sharedLanes, parallel = CHUNKS_AT_ONCE } = {},
+  ) {
     super();
+    this.#parallel = parallel;
     this.file = file;
     this.#gateway = gateway;
     this.#records = records;
@@ -254,7 +260,7 @@ export class Upload extends EventTarget {
     const eased = (error) => {
       if (signal.aborted || error !== ease.reason) throw error;
     };
-    await Promise.all(Array.from({ length: CHUNKS_AT_ONCE }, () => worker().catch(eased)));
+    await Promise.all(Array.from({ length: this.#parallel }, () => worker().catch(eased)));
     if (!file) ease.throwIfAborted();
     return file;
   }

@@ -63,8 +63,8 @@ export function sha256(bytes) {
 }
 
 /** The digest of a finished file, as the gateway serves it. */
-export async function downloaded(url, fileId) {
-  const response = await fetch(`${url}/files/${fileId}/content`);
+export async function downloaded(url, fileId, query = '', headers = {}) {
+  const response = await fetch(`${url}/files/${fileId}/content${query}`, { headers });
   assert.equal(response.status, 200);
   return sha256(Buffer.from(await response.arrayBuffer()));
 }

@@ -19,14 +19,14 @@ await run(async ({ page, url, folder }) => {
   await page.fill('#key', 'ck_wrong');
   await page.click('#key-form button');
   await page.waitForSelector('#key-problem:not([hidden])');
-  check('a wrong one is refused under its field', (await page.textContent('#key-problem')) === 'This key is not known.');
+  check('a wrong one is refused under its field', (await page.textContent('#key-problem')) === 'This is not known here, or no longer.');
   check('and stays in it, and nowhere else', (await page.inputValue('#key')) === 'ck_wrong' && (await page.evaluate(() => sessionStorage.length)) === 0);
 
   await page.fill('#key', key);
   await page.click('#key-form button');
   await page.waitForSelector('.row[data-state=completed]');
   check('with the right one the upload goes on by itself', await page.isHidden('#key-form'));
-  const kept = await page.evaluate(() => [sessionStorage.getItem('chunkgate.key'), localStorage.length, document.cookie]);
+  const kept = await page.evaluate(() => [JSON.parse(sessionStorage.getItem('chunkgate.session')).key, localStorage.length, document.cookie]);
   check('the key is kept in this tab and nowhere else', kept[0] === key && kept[1] === 0 && kept[2] === '', kept);
 
   const [download] = await Promise.all([page.waitForEvent('download'), page.click('[data-action=download]')]);
@@ -35,7 +35,7 @@ await run(async ({ page, url, folder }) => {
   check('under its name', download.suggestedFilename() === 'guarded.bin', download.suggestedFilename());
 
   // A key that was withdrawn while the tab was open.
-  await page.evaluate(() => sessionStorage.setItem('chunkgate.key', 'ck_withdrawn'));
+  await page.evaluate(() => sessionStorage.setItem('chunkgate.session', '{"key":"ck_withdrawn"}'));
   await page.reload();
   await page.waitForSelector('#key-problem:not([hidden])');
   check('one that is no longer known is asked for anew', (await page.evaluate(() => sessionStorage.length)) === 0);
