@@ -53,16 +53,14 @@ impl Cors {
         Self { origins: config.allowed_origins.clone(), request_headers }
     }
 
-    /// The answer to an OPTIONS request; none for other methods.
+    /// The answer to a preflight; none for all else.
     pub fn preflight(&self, request: &Request<Body>) -> Option<Response> {
-        if request.method() != Method::OPTIONS {
+        let headers = request.headers();
+        if request.method() != Method::OPTIONS || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
             return None;
         }
-        let headers = request.headers();
+        let origin = headers.get(header::ORIGIN)?;
         let mut answer = StatusCode::NO_CONTENT.into_response();
-        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(METHODS));
-        let is_preflight = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let Some(origin) = headers.get(header::ORIGIN).filter(|_| is_preflight) else { return Some(answer) };
         if !self.allows(origin) {
             let origin = String::from_utf8_lossy(origin.as_bytes()).chars().take(200).collect::<String>();
             return Some(Problem::from(Refusal::CorsOriginNotAllowed { origin }).into_response());

@@ -66,7 +66,13 @@ async fn inner(api: &Api, request: Request, next: Next) -> Response {
     if !is_probe && let Err(refusal) = guard(&api.access, request.headers(), api.port, &api.cors_config) {
         return Problem::from(refusal).into_response();
     }
-    next.run(request).await
+    let is_options = request.method() == Method::OPTIONS;
+    let answer = next.run(request).await;
+    // What a resource can be asked for (RFC 9110 §9.3.7): the router adds `Allow` to this as it does to a refusal.
+    if is_options && answer.status() == StatusCode::METHOD_NOT_ALLOWED {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    answer
 }
 
 /// As much of a path as a log line takes.

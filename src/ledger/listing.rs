@@ -87,6 +87,12 @@ impl Ledger {
                 )
             };
         }
+        let mut filter = filter.clone();
+        if let PageStart::After(at, _) = start {
+            // So that SQLite, too, begins to read at the cursor: of two bounds it seeks by this one.
+            let next = Timestamp::from_millis(at.millis().saturating_add(1));
+            filter.until = Some(filter.until.map_or(next, |until| until.min(next)));
+        }
         let (of_one, mut values) = (filter.owner.is_some(), filter.values());
         values.push(limit.into());
         let text = match (start, of_one) {

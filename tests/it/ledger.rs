@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on ends here")]
 
 mod creating;
+mod listing;
 mod merging;
 mod opening;
 mod outbox;

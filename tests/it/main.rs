@@ -22,6 +22,7 @@ mod oss_sdks;
 mod oss_store;
 mod postgres;
 mod promise;
+mod python;
 mod readme;
 mod refusals;
 mod soak;

@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod outages;
 mod routes;
+mod schemathesis;
 mod stories;
 mod tokens;
 

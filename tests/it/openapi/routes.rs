@@ -78,6 +78,9 @@ async fn other_methods_are_refused_with_those_that_there_are() {
         let options = Answer::of(request(Method::OPTIONS, &path).send().await).await;
         assert_eq!(options.status, 204, "{path}: {options:?}");
         assert!(options.headers.contains_key("x-request-id"));
+        let allow = options.headers["allow"].to_str().expect("ASCII");
+        let allowed: BTreeSet<&str> = allow.split(',').map(str::trim).filter(|method| *method != "OPTIONS").collect();
+        assert!(allowed.into_iter().eq(expected.iter().map(String::as_str)), "{path}: {allow}");
     }
 }
 
