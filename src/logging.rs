@@ -66,8 +66,8 @@ fn filter_of(word: &str) -> Option<LevelFilter> {
 /// was asked for, such as a printed key.
 ///
 /// Control characters in what clients sent cannot forge a line or recolour a
-/// terminal: JSON escapes them, and for text we do (tracing itself leaves
-/// line ends in messages and in `%values` as they are).
+/// terminal: we write them out (tracing itself leaves line ends in messages and
+/// in `%values` as they are, and JSON all that is not ASCII).
 pub fn start(config: &LogConfig) -> Result<(), StartError> {
     let targets = targets(&config.level).map_err(StartError::Level)?;
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -84,7 +84,7 @@ where
             let fields = fmt::format::debug_fn(write_field).delimited(" ");
             fmt::layer().fmt_fields(fields).with_ansi(colour).with_writer(writer).boxed()
         }
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(Tame(writer)).boxed(),
     }
 }
 
@@ -93,12 +93,13 @@ fn write_field(to: &mut fmt::format::Writer<'_>, field: &Field, value: &dyn std:
     if field.name() == "message" { write!(to, "{value}") } else { write!(to, "{}={value}", field.name()) }
 }
 
-/// With all that ends a line, moves a cursor or turns the reading direction
-/// written out.
+/// What ends a line, moves a cursor or turns the reading direction.
+fn acts(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// With all of that written out.
 fn escaped(text: String) -> String {
-    let acts = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     if !text.contains(acts) {
         return text;
     }
@@ -107,6 +108,41 @@ fn escaped(text: String) -> String {
         if acts(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
+}
+
+/// Writes JSON in which that is escaped, too: outside of ASCII JSON leaves it
+/// as it is, and a terminal that shows the log would do it. It only ever stands
+/// in strings.
+struct Tame<W>(W);
+
+impl<'w, W: fmt::MakeWriter<'w>> fmt::MakeWriter<'w> for Tame<W> {
+    type Writer = Tame<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        Tame(self.0.make_writer())
+    }
+}
+
+impl<W: io::Write> io::Write for Tame<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let acts = |c: char| c != '\n' && acts(c);
+        // A line is written whole, and is text.
+        match str::from_utf8(line) {
+            Ok(text) if text.contains(acts) => {
+                let mut out = String::with_capacity(text.len() + 16);
+                for c in text.chars() {
+                    if acts(c) { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+                }
+                self.0.write_all(out.as_bytes())?;
+            }
+            Ok(_) | Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Why the log did not start.
@@ -157,7 +193,7 @@ mod tests {
             move || lines.clone()
         };
         let layer = layer(if json { LogFormat::Json } else { LogFormat::Text }, false, writer);
-        let hostile = "a\nINFO forged \u{1b}[31m\r\u{7}";
+        let hostile = "a\nINFO forged \u{1b}[31m\r\u{7}\u{9b}31m\u{85}\u{202e}\u{2028}";
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             tracing::info!(file_name = hostile, shown = %hostile, "message {hostile}");
             let span = tracing::info_span!("span", owner = %hostile);
@@ -172,7 +208,7 @@ mod tests {
         for json in [false, true] {
             let text = logged(json);
             assert_eq!(text.matches('\n').count(), 2, "{text:?}");
-            assert!(!text.lines().any(|line| line.contains(char::is_control)), "{text:?}");
+            assert!(!text.lines().any(|line| line.contains(acts)), "{text:?}");
         }
     }
 }

@@ -69,17 +69,21 @@ impl Kinds {
     /// `content_type` were allowed already.
     pub fn allow_head(&self, head: &[u8], file_name: &str, content_type: Option<&str>) -> Result<(), Refusal> {
         let by_name = mime_guess::from_path(file_name);
-        let said: Vec<&str> = by_name
-            .iter_raw()
-            .map(|mime: &str| mime)
-            .chain(content_type.map(essence))
-            .filter(|m| self.have(m))
-            .collect();
+        let named: Vec<&str> = by_name.iter_raw().map(|mime: &str| mime).filter(|mime| self.have(mime)).collect();
+        let declared = content_type.map(essence).filter(|mime| self.have(mime));
+        let said: Vec<&str> = named.iter().copied().chain(declared).collect();
         match infer::get(head).map(|found| found.mime_type()) {
             Some(found) if self.have(found) || said.iter().any(|said| is_written_as(said, found)) => Ok(()),
             Some(found) => Err(self.refused(found)),
-            // Text has no mark of its own; an image, a video or an archive that has none is none.
-            None if head.is_empty() || said.iter().any(|said| !has_mark(said)) => Ok(()),
+            // Text has no mark of its own; an image, a video or an archive that has none is none,
+            // whichever of the two says that it is one.
+            None if head.is_empty()
+                || !said.is_empty()
+                    && (named.is_empty() || named.iter().any(|mime| !has_mark(mime)))
+                    && declared.is_none_or(|mime| !has_mark(mime)) =>
+            {
+                Ok(())
+            }
             None => Err(self.refused("another kind than its name says")),
         }
     }
@@ -206,6 +210,10 @@ mod tests {
         assert!(!ask(&["image/png"], ZIP, "a.png"));
         assert!(ask(&["text/plain", "text/csv"], b"a,b\n1,2\n", "a.csv"));
         assert!(!ask(&["text/csv"], HTML, "a.csv"));
+        let both = kinds(&["text/plain", "image/png"]);
+        let ask_both = |name: &str, mime: &str| both.allow_head(SCRIPT, name, Some(mime)).is_ok();
+        assert!(ask_both("a.txt", "text/plain") && ask_both("a", "text/plain"));
+        assert!(!ask_both("a.png", "text/plain") && !ask_both("a.txt", "image/png") && !ask_both("a", "image/png"));
         assert!(ask(&["image/png"], b"", "a.png"), "an empty file is of any kind");
     }
 

@@ -56,7 +56,11 @@ pub async fn around(State(api): State<Api>, mut request: Request, next: Next) ->
 
 async fn inner(api: &Api, request: Request, next: Next) -> Response {
     if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
-        return Problem::from(Refusal::invalid("a request has one Host header (RFC 9112 §3.2)")).into_response();
+        let mut refusal =
+            Problem::from(Refusal::invalid("a request has one Host header (RFC 9112 §3.2)")).into_response();
+        // Who writes no head that is one may not have ended it where we think.
+        refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return refusal;
     }
     if let Some(answer) = api.cors.preflight(&request) {
         return answer;
