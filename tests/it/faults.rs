@@ -10,7 +10,7 @@ mod gateways;
 mod limits;
 mod merging;
 mod pg_cable;
-mod stand;
+pub(crate) mod stand;
 mod store;
 mod sweeping;
 mod webhooks;

@@ -36,8 +36,17 @@ pub(crate) fn signal(process: u32, signal: Signal) {
 
 /// Peak resident memory of a process so far, in bytes.
 pub(crate) fn peak_bytes(pid: u32) -> usize {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// Resident memory of a process now, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> usize {
+    status_bytes(pid, "VmRSS:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("a size");
     let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     kib * 1024
 }

@@ -13,6 +13,7 @@ mod faults;
 mod forms;
 mod harness;
 mod hooks;
+mod hostile;
 mod ledger;
 mod load;
 mod machine;

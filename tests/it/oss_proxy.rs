@@ -58,6 +58,8 @@ pub(crate) enum Fault {
     AnswerLost,
     /// A 200 with an error of this code in its body; nothing is done.
     ErrorInside(&'static str),
+    /// A 200 with this body; nothing is done.
+    Says(String),
     /// One bit of the body is another one when the store gets it.
     FlippedBit,
     /// The answer's header has another value, or is not there.
@@ -126,6 +128,15 @@ struct State {
 struct Plot {
     calls: HashMap<Operation, u64>,
     script: HashMap<Operation, VecDeque<Fault>>,
+    /// Every request as it came, if somebody wants to know.
+    heads: Option<Vec<Head>>,
+}
+
+/// What a request said before its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
 }
 
 impl OssProxy {
@@ -163,6 +174,16 @@ impl OssProxy {
         self.state.plot.lock().expect("a lock").calls.get(&operation).copied().unwrap_or(0)
     }
 
+    /// From now on it keeps the head of each request.
+    pub(crate) fn keep_heads(&self) {
+        self.state.plot.lock().expect("a lock").heads = Some(Vec::new());
+    }
+
+    /// The heads that it has kept.
+    pub(crate) fn heads(&self) -> Vec<Head> {
+        self.state.plot.lock().expect("a lock").heads.clone().unwrap_or_default()
+    }
+
     /// From now on the store's clock is ahead by so much.
     pub(crate) fn set_clock_ahead(&self, seconds: i64) {
         self.state.skew_seconds.store(seconds, Ordering::SeqCst);
@@ -190,6 +211,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let fault = {
         let mut plot = state.plot.lock().expect("a lock");
         *plot.calls.entry(operation).or_default() += 1;
+        if let Some(heads) = &mut plot.heads {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            heads.push(Head { query, headers: request.headers().clone() });
+        }
         plot.script.get_mut(&operation).and_then(VecDeque::pop_front)
     };
     if let Some(refusal) = state.too_skewed(request.headers()) {
@@ -215,6 +240,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(Fault::ErrorInside(code)) => {
             body.collect().await?;
             return Ok(error(200, code));
+        }
+        Some(Fault::Says(text)) => {
+            body.collect().await?;
+            return Ok(xml(200, text.clone()));
         }
         Some(Fault::FlippedBit) => {
             let mut bytes = body.collect().await?.to_bytes().to_vec();
@@ -266,7 +295,10 @@ fn linger(mut body: Incoming) {
 
 /// An error of the store's own.
 fn error(status: u16, code: &str) -> Response<Full<Bytes>> {
-    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>scripted</Message></Error>");
+    xml(status, format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>scripted</Message></Error>"))
+}
+
+fn xml(status: u16, text: String) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::from(text));
     *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
