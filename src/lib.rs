@@ -59,6 +59,9 @@ pub mod config;
 pub mod domain;
 pub mod emulator;
 pub mod engine;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod ledger;
 pub mod logging;

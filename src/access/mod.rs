@@ -11,6 +11,8 @@
 
 pub mod authority;
 pub mod config;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod issuer;
 pub mod jwks;
 mod jwt;

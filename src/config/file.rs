@@ -38,6 +38,11 @@ fn find(named: Option<&Path>, folder: &Path) -> Result<Option<PathBuf>, Problem>
 
 fn read_path(path: &Path) -> Result<Vec<Setting>, Problem> {
     let text = fs::read_to_string(path).map_err(|e| problem(path, None, format!("cannot be read: {e}")))?;
+    parse(path, &text)
+}
+
+/// Reads a text as what the file's name says it is.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, Problem> {
     let text = text.trim_start_matches('\u{feff}');
     let entries = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => parse_toml(text),
@@ -177,6 +182,7 @@ mod tests {
             ("chunkgate.yaml", "a: &x 1\nb: *x\n", "chunkgate.yaml:2: is not YAML"),
             ("chunkgate.yaml", "- a\n", "chunkgate.yaml:1: is not YAML"),
             ("chunkgate.yaml", "a: [1\n", "chunkgate.yaml:2: is not YAML"),
+            ("chunkgate.yaml", &format!("a:\n  {}x\n", "- ".repeat(100_000)), "chunkgate.yaml:2: is not YAML"),
             ("chunkgate.json", "{\n\"a\": }", "chunkgate.json:2: is not a JSON object"),
         ] {
             let error = settings(name, text).expect_err(text);

@@ -9,6 +9,8 @@
 mod check;
 mod environment;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod load;
 mod mask;
 mod merge;

@@ -34,7 +34,7 @@ pub fn to_toml(loaded: &Loaded) -> String {
 }
 
 /// With what is derived from other keys written out.
-fn effective(config: &Config) -> Json {
+pub(super) fn effective(config: &Config) -> Json {
     let mut values = serde_json::to_value(config).unwrap_or_default();
     values["database"]["url"] = Json::String(without_password(config.database_url().expose()));
     values["store"]["file"]["dir"] = Json::String(config.file_store_dir().display().to_string());

@@ -6,17 +6,18 @@ use std::collections::HashSet;
 use std::vec::IntoIter;
 
 use serde_json::Value as Json;
-use yaml_rust2::parser::{Event, MarkedEventReceiver, Parser};
-use yaml_rust2::scanner::{Marker, TScalarStyle};
+use yaml_rust2::parser::{Event, Parser};
+use yaml_rust2::scanner::TScalarStyle;
 
 use super::Raw;
 use super::node::{Entry, Malformed, Node};
 
+/// More levels than any key has. What reads them calls itself for each.
+const DEPTH_MAX: usize = 64;
+
 /// Reads one document, which is a mapping.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Malformed> {
-    let mut events = Events(Vec::new());
-    Parser::new_from_str(text).load(&mut events, true).map_err(|e| wrong(e.marker().line(), e.info()))?;
-    let mut reader = Reader { events: events.0.into_iter(), line: 1 };
+    let mut reader = Reader { events: events(text)?.into_iter(), line: 1 };
     match reader.next() {
         None => Ok(Vec::new()),
         Some(Event::MappingStart(..)) => {
@@ -40,17 +41,24 @@ fn is_nothing(plain: &str) -> bool {
     matches!(plain, "" | "~" | "null" | "Null" | "NULL")
 }
 
-struct Events(Vec<(Event, usize)>);
-
-impl MarkedEventReceiver for Events {
-    fn on_event(&mut self, event: Event, mark: Marker) {
-        let frame = matches!(
-            event,
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart | Event::DocumentEnd
-        );
-        if !frame {
-            self.0.push((event, mark.line()));
+/// What the parser says of the text, line by line, but for the frame around it.
+fn events(text: &str) -> Result<Vec<(Event, usize)>, Malformed> {
+    let mut parser = Parser::new_from_str(text);
+    let mut events = Vec::new();
+    let mut depth = 0usize;
+    loop {
+        let (event, mark) = parser.next_token().map_err(|e| wrong(e.marker().line(), e.info()))?;
+        match event {
+            Event::StreamEnd => return Ok(events),
+            Event::Nothing | Event::StreamStart | Event::DocumentStart | Event::DocumentEnd => continue,
+            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+            Event::MappingEnd | Event::SequenceEnd => depth = depth.saturating_sub(1),
+            Event::Scalar(..) | Event::Alias(_) => {}
         }
+        if depth > DEPTH_MAX {
+            return Err(wrong(mark.line(), &format!("it has more than {DEPTH_MAX} levels")));
+        }
+        events.push((event, mark.line()));
     }
 }
 

@@ -5,6 +5,8 @@
 pub mod bounds;
 pub mod checksum;
 pub mod event;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod grant;
 pub mod ids;
 pub mod join;

@@ -16,6 +16,8 @@ mod call;
 mod config;
 mod cors;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod listing;
 mod multipart;
 mod objects;

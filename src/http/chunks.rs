@@ -1,6 +1,6 @@
 //! `/chunks` and `/upload-chunk`
 
-mod declared;
+pub(super) mod declared;
 
 use std::collections::BTreeMap;
 

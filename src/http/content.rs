@@ -75,14 +75,14 @@ fn header_value(text: &str) -> Result<HeaderValue, Refusal> {
     HeaderValue::try_from(text).map_err(|_| Refusal::Internal)
 }
 
-fn none_match(headers: &HeaderMap, etag: &str) -> bool {
+pub(super) fn none_match(headers: &HeaderMap, etag: &str) -> bool {
     let Some(value) = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()) else { return false };
     value.trim() == "*" || value.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
 /// The one range that is asked for. Several, or nonsense, are answered with
 /// the whole file (RFC 9110 §14.2 lets a server ignore Range).
-fn wanted_range(headers: &HeaderMap, etag: &str, total: u64) -> Result<Option<Range<u64>>, Refusal> {
+pub(super) fn wanted_range(headers: &HeaderMap, etag: &str, total: u64) -> Result<Option<Range<u64>>, Refusal> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok());
     let Some(range) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else { return Ok(None) };
     // The part of a file that has changed since is of no use: If-Range asks for all of it then.
@@ -91,6 +91,10 @@ fn wanted_range(headers: &HeaderMap, etag: &str, total: u64) -> Result<Option<Ra
     }
     let Some((first, last)) = range.trim().split_once('-') else { return Ok(None) };
     let unsatisfiable = Refusal::RangeNotSatisfiable { bytes: total };
+    // RFC 9110 §14.1.1: digits, and no `+` before them.
+    if !range.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b.is_ascii_whitespace()) {
+        return Ok(None);
+    }
     let range = match (first.parse::<u64>(), last.parse::<u64>()) {
         (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(total),
         (Ok(first), Err(_)) if last.is_empty() => first..total,
@@ -116,7 +120,7 @@ mod tests {
         assert_eq!(ask("bytes=-3", 10), Ok(Some(7..10)));
         assert_eq!(ask("bytes=-30", 10), Ok(Some(0..10)));
         assert_eq!(ask("bytes=5-99", 10), Ok(Some(5..10)));
-        for ignored in ["bytes=", "bytes=5-2", "bytes=a-b", "bytes=0-1,3-4", "lines=1-2"] {
+        for ignored in ["bytes=", "bytes=5-2", "bytes=a-b", "bytes=+1-2", "bytes=-+2", "bytes=0-1,3-4", "lines=1-2"] {
             assert_eq!(ask(ignored, 10), Ok(None), "{ignored}");
         }
         for outside in ["bytes=10-", "bytes=10-11", "bytes=-0"] {

@@ -14,6 +14,8 @@ mod disposition;
 pub mod encode;
 pub mod files;
 pub mod form;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod health;
 mod large;
 pub mod layer;

@@ -158,10 +158,15 @@ impl Form {
     /// Passes a boundary: its line with what it has of blanks (RFC 2046 §5.1.1),
     /// or the `--` of the closing one.
     fn poll_delimiter(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delimiter, Interrupted>> {
+        const NOT_A_LINE: &str = "a boundary of the form is not on a line of its own";
         let bytes = self.delimiter.needle().len();
         loop {
             let after = self.buffer.get(bytes..).unwrap_or_default();
             let blanks = after.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+            // However it comes: of more blanks no frame of any size makes a boundary.
+            if blanks > PADDING_BYTES_MAX {
+                return Poll::Ready(Err(malformed(NOT_A_LINE)));
+            }
             if after.starts_with(b"--") {
                 self.buffer.advance(bytes + 2);
                 return Poll::Ready(Ok(Delimiter::Closing));
@@ -172,8 +177,8 @@ impl Form {
             }
             let rest = &after[blanks..];
             let undecided = rest.is_empty() || rest == b"\r" || after == b"-";
-            if !undecided || blanks > PADDING_BYTES_MAX {
-                return Poll::Ready(Err(malformed("a boundary of the form is not on a line of its own")));
+            if !undecided {
+                return Poll::Ready(Err(malformed(NOT_A_LINE)));
             }
             if !ready!(self.poll_more(cx))? {
                 return Poll::Ready(Err(malformed("the form ends before its closing boundary")));
@@ -191,6 +196,9 @@ impl Form {
         loop {
             let looked_at = unread.len().min(HEAD_BYTES_MAX - head.len());
             head.extend_from_slice(&unread[..looked_at]);
+            if head.starts_with(LINE_BREAK) {
+                return Err(malformed("a part of the form has no name"));
+            }
             if let Some(end) = memmem::find(&head[searched..], END) {
                 let bytes = searched + end + END.len();
                 // What was copied too many is still in the frame that it came in.
@@ -198,9 +206,6 @@ impl Form {
                 self.buffer = unread;
                 head.truncate(bytes);
                 return Ok(head.freeze());
-            }
-            if head.starts_with(LINE_BREAK) {
-                return Err(malformed("a part of the form has no name"));
             }
             if head.len() >= HEAD_BYTES_MAX {
                 return Err(malformed("the head of a part of the form is too long"));

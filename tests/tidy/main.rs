@@ -135,6 +135,7 @@ fn a_lower_name_and_a_test_are_no_finding() {
         ("src/engine/mod.rs", "use http::Method; /// [`crate::http`]\nfn f() {}"),
         ("src/store/mod.rs", "#[cfg(test)] mod tests { use crate::engine::Engine; }"),
         ("src/store/tests.rs", "use crate::engine::Engine;"),
+        ("src/store/fuzzing.rs", "use crate::fuzzing::Input;"),
         ("src/main.rs", "use chunkgate::app;"),
     ] {
         none(&layers(&made_up(&[(file, source)])));

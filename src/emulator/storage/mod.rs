@@ -38,7 +38,7 @@ use crate::clock::Clock;
 pub(crate) use blob::{Blob, BlobDir, NewBlob};
 pub use load::OpenError;
 pub(crate) use objects::{Object, Precondition};
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use record::BlobId;
 pub(crate) use record::{KeptHeaders, ObjectRecord, ObjectType, PartRecord, Segment, UploadRecord};
 pub(crate) use uploads::{Chosen, Upload};

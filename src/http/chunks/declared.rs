@@ -20,21 +20,21 @@ pub(super) fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<O
 }
 
 /// Any whole number: which of them are chunks, the upload's plan says.
-pub(super) fn parse_index(text: &str) -> Result<i128, Refusal> {
+pub(in crate::http) fn parse_index(text: &str) -> Result<i128, Refusal> {
     whole_number(text).ok_or_else(|| Refusal::invalid(format!("chunkIndex is a whole number from 0, not {text:?}")))
 }
 
 /// A number as programs write it: digits without leading zeros, perhaps after
 /// a minus. No `+3`, `03`, `-0` or ` 3`: what one reader takes for a number and
 /// the next does not is refused by the first.
-pub(super) fn whole_number(text: &str) -> Option<i128> {
+pub(in crate::http) fn whole_number(text: &str) -> Option<i128> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (!digits.starts_with('0') || text == "0");
     text.parse().ok().filter(|_| plain)
 }
 
 /// The checksums that a raw chunk's head declares.
-pub(super) fn declared_checksums(headers: &HeaderMap) -> Result<Vec<Checksum>, Refusal> {
+pub(in crate::http) fn declared_checksums(headers: &HeaderMap) -> Result<Vec<Checksum>, Refusal> {
     let mut declared: Vec<Checksum> = content_digest(headers)?.into_iter().collect();
     if let Some(value) = single(headers, "content-md5")? {
         let digest = STANDARD.decode(value.trim()).ok().and_then(|bytes| bytes.try_into().ok());

@@ -100,6 +100,20 @@ async fn what_stands_around_a_form_means_nothing() {
     }
 }
 
+/// What is refused is refused however the network cuts it, and for one reason.
+#[tokio::test]
+async fn a_form_is_the_same_in_pieces_of_any_size() {
+    let blanks =
+        |count: usize| format!("--B{}\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n", " ".repeat(count));
+    for (whole, name) in [(blanks(1024), Some("a")), (blanks(1025), None), ("--B\r\n\r\nx\r\n\r\n".to_owned(), None)] {
+        let at_once = Form::new(cut(whole.as_bytes(), 10_000), "B", None).next_part().await;
+        assert_eq!(at_once.as_ref().ok().and_then(|part| part.as_ref().map(|head| head.name.as_str())), name);
+        for every in [1, 7, 1000] {
+            assert_eq!(Form::new(cut(whole.as_bytes(), every), "B", None).next_part().await, at_once, "{every}");
+        }
+    }
+}
+
 /// Whoever puts fields after the file believes that they are heeded.
 #[tokio::test]
 async fn nothing_follows_a_last_part() {

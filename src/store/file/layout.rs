@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BOUNDS;
 use crate::domain::{Crc64, ObjectKey, PartNumber, Plan, SessionId};
 
 /// Our own folder in the store's; no key begins with it.
@@ -159,6 +160,11 @@ impl Header {
             None => None,
             Some((chunk_bytes, count, total_bytes)) => Some(Plan::restore(chunk_bytes, count, total_bytes)?),
         };
+        // No upload that we took is larger: where its records lie could not be said.
+        let fits = |plan: &Plan| plan.count() <= BOUNDS.parts_max && plan.total_bytes() <= BOUNDS.object_bytes_max();
+        if !plan.as_ref().is_none_or(fits) {
+            return None;
+        }
         Some(Self { key: ObjectKey::parse(&written.key)?, content_type: written.content_type, plan })
     }
 
@@ -186,6 +192,17 @@ mod tests {
                 assert_eq!(Header::decode(&damaged), None, "byte {at}");
                 assert_eq!(Header::decode(&text[..at]), None, "cut at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_plan_beyond_all_bounds_is_damage() {
+        for (chunk_bytes, count, total_bytes) in [(u64::MAX / 2, 1, u64::MAX - 2), (1, 10_001, 10_001)] {
+            let plan = Plan::restore(chunk_bytes, count, total_bytes);
+            assert!(plan.is_some());
+            let key = ObjectKey::parse("a").expect("a key");
+            let text = Header { key, content_type: None, plan }.encode().expect("encoded");
+            assert_eq!(Header::decode(&text), None);
         }
     }
 

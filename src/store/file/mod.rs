@@ -9,6 +9,8 @@
 
 mod fault;
 mod folder;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod in_place;
 mod intake;
 mod layout;

@@ -2,7 +2,7 @@
 //! domain, an internal, dual-stack or acceleration endpoint, an address of a
 //! test server. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::store::oss::sign::{Query, encode_path, encode_query};
 
@@ -73,7 +73,8 @@ impl Endpoint {
         let scheme = written.scheme.unwrap_or(if has_no_subdomains(&host) { "http" } else { "https" });
         let host = place.host_labels.map_or(host, |labels| format!("{labels}.{SERVICE}"));
         let authority = written.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        Ok(Self { scheme, authority, style, region: place.region, bucket })
+        let endpoint = Self { scheme, authority, style, region: place.region, bucket };
+        if endpoint.is_read_as_written() { Ok(endpoint) } else { Err(NoEndpoint::Text(no_host(text))) }
     }
 
     /// The URL of an object, or of the bucket without a key.
@@ -90,6 +91,16 @@ impl Endpoint {
             url.push_str(&encode_query(query));
         }
         url
+    }
+
+    /// Whether what makes the requests finds the same host in our URLs: `1.2`
+    /// and `0x7f.1` are addresses to it.
+    fn is_read_as_written(&self) -> bool {
+        let address = self.address();
+        let Some((host, _)) = split_port(&address) else { return false };
+        let read = reqwest::Url::parse(&self.url(None, &[]));
+        // Of one IPv6 address there are many spellings.
+        read.is_ok_and(|url| url.host_str().is_some_and(|read| read == host || read.starts_with('[')))
     }
 
     /// Host and port, for the log.
@@ -142,11 +153,21 @@ impl Written {
         let (host, port) = split_port(authority).ok_or_else(|| format!("the endpoint {text:?} has no valid port"))?;
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if host.is_empty() || !(host.starts_with('[') || host.chars().all(allowed)) || host.contains("..") {
-            return Err(format!("the endpoint {text:?} is not a host name such as oss-cn-hangzhou.{SERVICE}"));
+        if host.is_empty() || !(is_ipv6(&host) || host.chars().all(allowed)) || host.contains("..") {
+            return Err(no_host(text));
         }
         Ok(Self { scheme, host, port, path: path.trim_end_matches('/').to_owned() })
     }
+}
+
+/// In its brackets.
+fn is_ipv6(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+fn no_host(text: &str) -> String {
+    format!("the endpoint {text:?} is not a host name such as oss-cn-hangzhou.{SERVICE}")
 }
 
 /// Host and port; an IPv6 address stays in its brackets.
@@ -327,6 +348,12 @@ mod tests {
             "localhost:http",
             "oss-cn-beijing.aliyuncs.com/key.png",
             "a..b",
+            "[::1",
+            "[a b]:80",
+            "[\t::1]",
+            "128.0",
+            "0x7f.1:9000",
+            "xn--a",
         ] {
             assert!(Endpoint::parse(text, Some("bkt"), false, false).is_err(), "{text:?}");
         }

@@ -7,6 +7,8 @@
 pub mod answer;
 pub mod client;
 pub mod endpoint;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod remedy;
 pub mod request;
 pub mod setup;

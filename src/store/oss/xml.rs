@@ -210,11 +210,20 @@ fn has_document_type(text: &str) -> bool {
     text.match_indices("<!").any(is_one)
 }
 
-/// The name of the document's first element.
+/// The name of the document's first element. Comments and instructions before
+/// it may hold anything, what looks like elements too.
 fn root(text: &str) -> Option<&str> {
-    let is_element = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
-    let rest = text.split('<').skip(1).find(is_element)?;
-    rest.split(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/').next()
+    let mut rest = text;
+    loop {
+        rest = rest.split_once('<')?.1;
+        if let Some(comment) = rest.strip_prefix("!--") {
+            rest = comment.split_once("-->")?.1;
+        } else if let Some(instruction) = rest.strip_prefix('?') {
+            rest = instruction.split_once("?>")?.1;
+        } else if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return rest.split(|c: char| c.is_ascii_whitespace() || c == '>' || c == '/').next();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +245,9 @@ mod tests {
             assert_eq!(error(text), None, "{text}");
         }
         assert_eq!(error("<Error/>"), Some(ErrorAnswer::default()));
+        let commented = "<!-- <Fine/> --><?of <none?>\n<Error><Code>x</Code></Error>";
+        assert_eq!(error(commented).map(|error| error.code).as_deref(), Some("x"));
+        assert!(!is_error("<!-- <Error> --><Fine/>"));
         assert!(is_error("<Error><Code>x") && !is_error("<Errors/>") && !is_error(""));
     }
 
