@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::error::Category;
 use tokio::sync::Semaphore;
@@ -231,6 +231,12 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Refuses a body that is not the file's own bytes.
 pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    // hyper undoes the last coding, `chunked`, and leaves those before it (`gzip, chunked`).
+    let transfer: Vec<&[u8]> = headers.get_all(header::TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    if !transfer.iter().all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        let encoding = String::from_utf8_lossy(&transfer.join(&b", "[..])).into_owned();
+        return Err(Refusal::UnsupportedEncoding { encoding });
+    }
     for line in headers.get_all(header::CONTENT_ENCODING) {
         let text = String::from_utf8_lossy(line.as_bytes());
         if !text.split(',').all(|coding| coding.trim().eq_ignore_ascii_case("identity")) {

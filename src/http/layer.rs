@@ -55,7 +55,9 @@ pub async fn around(State(api): State<Api>, mut request: Request, next: Next) ->
 }
 
 async fn inner(api: &Api, request: Request, next: Next) -> Response {
-    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    // HTTP/1.0 may do without; two are none in any version.
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
         let mut refusal =
             Problem::from(Refusal::invalid("a request has one Host header (RFC 9112 §3.2)")).into_response();
         // Who writes no head that is one may not have ended it where we think.

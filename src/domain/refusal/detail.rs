@@ -174,7 +174,7 @@ impl Refusal {
                 format!("metadata has at most {pairs_max} pairs and {bytes_max} bytes in all")
             }
             Self::UnsupportedEncoding { encoding } => {
-                format!("the body came with Content-Encoding {encoding:?}: send the file's own bytes, unencoded")
+                format!("the body came with the coding {encoding:?}: send the file's own bytes, unencoded")
             }
             Self::ChecksumMismatch { declared, computed } => format!(
                 "the body's checksum is {computed}, but {declared} was declared, and nothing was recorded: send the \
