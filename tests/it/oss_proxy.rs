@@ -169,6 +169,11 @@ impl OssProxy {
         self.state.plot.lock().expect("a lock").script.remove(&operation);
     }
 
+    /// Faults of this kind that did not happen yet.
+    pub(crate) fn pending(&self, operation: Operation) -> usize {
+        self.state.plot.lock().expect("a lock").script.get(&operation).map_or(0, VecDeque::len)
+    }
+
     /// Requests of this kind so far, whatever came of them.
     pub(crate) fn calls(&self, operation: Operation) -> u64 {
         self.state.plot.lock().expect("a lock").calls.get(&operation).copied().unwrap_or(0)

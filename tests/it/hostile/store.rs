@@ -134,28 +134,28 @@ async fn answers_with_entities_or_without_end_are_refused() {
     assert_eq!(gateway.put("a", 0, &bytes[..CHUNK]).await.status, 200);
     assert!(told.iter().all(|text| text.len() < 2000 && !text.contains("root:")), "{told:?}");
     // The list of parts, and the answer to what joins them: nothing is taken for done.
+    let part = "<Part><PartNumber>1</PartNumber><ETag>?</ETag><Size>1</Size></Part>";
     for (operation, root, inner) in [
-        (
-            Operation::ListParts,
-            "ListPartsResult",
-            "<Part><PartNumber>1</PartNumber><ETag>?</ETag><Size>1</Size></Part>",
-        ),
+        (Operation::ListParts, "ListPartsResult", part),
         (Operation::Complete, "CompleteMultipartUploadResult", "<ETag>?</ETag>"),
     ] {
-        for text in hostile(root, inner) {
-            stand.proxy.next(operation, Fault::Says(text));
+        let texts = hostile(root, inner);
+        // Laughs, a file, a document type in small letters, more than is read.
+        for nth in [0, 1, 2, 6] {
+            stand.proxy.next(operation, Fault::Says(texts[nth].clone()));
         }
     }
-    let last = gateway.put("a", 1, &bytes[CHUNK..]).await;
-    assert!(last.json["file"].is_null() || last.status != 200, "{last:?}");
-    for _ in 0..2 {
-        let answer = gateway.post("/chunks/complete", json!({"fileId": "a"})).await;
-        assert!(matches!(answer.status.as_u16(), 202 | 503), "{answer:?}");
-        assert_ne!(gateway.get("/uploads/a").await.json["status"], "completed");
+    let left = || [Operation::ListParts, Operation::Complete].map(|operation| stand.proxy.pending(operation));
+    let mut answer = gateway.put("a", 1, &bytes[CHUNK..]).await;
+    for _ in 0..20 {
+        if left() == [0, 0] {
+            break;
+        }
+        assert!(answer.json["file"].is_null(), "{answer:?}");
+        answer = gateway.post("/chunks/complete", json!({"fileId": "a"})).await;
     }
+    assert_eq!(left(), [0, 0], "all of them were told: {answer:?}");
     growth.is_below(48 * MIB, "answers of the store with entities and without end");
-    stand.proxy.forget(Operation::ListParts);
-    stand.proxy.forget(Operation::Complete);
     is_whole(gateway, "a", &bytes).await;
     let log = gateway.log();
     assert!(!log.contains("panicked") && !log.contains("root:x:0"), "{log}");
