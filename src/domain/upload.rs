@@ -198,7 +198,7 @@ impl Upload {
     pub fn file_with(&self, object: Object) -> File {
         let declared = self.checksum.map(|checksum| match checksum {
             Checksum::Crc64(_) => (checksum, true),
-            Checksum::Md5(_) | Checksum::Sha256(_) => (checksum, self.geometry.count() <= 1),
+            Checksum::Md5(_) | Checksum::Sha256(_) => (checksum, self.geometry.count() <= 1 && !self.is_direct),
         });
         File {
             id: self.id,

@@ -59,7 +59,7 @@ impl Engine {
         let body = self.judged(body, &grant.terms, &new.file_name, new.content_type.as_deref()).await?;
         let new = self.file_consented(new, &wanted).await?;
         let reins = Reins::default();
-        let (body, _turn) = match self.shared.turns.take_early(owner, &reins) {
+        let (body, turn) = match self.shared.turns.take_early(owner, &reins) {
             Some(turn) => (body, turn),
             None => (intake::begun(body, bytes).await, self.turn(owner, &reins).await?),
         };
@@ -67,6 +67,8 @@ impl Engine {
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
         self.intend(&new).await?;
         let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
+        // Another body may come while the row is written and the application is asked.
+        drop(turn);
         let stored = match (verdict.refused(), stored) {
             (Some(refusal), _) => {
                 // Nothing became an object: a body that is refused breaks off.

@@ -130,6 +130,12 @@ async fn what_is_not_as_planned_is_no_chunk() {
     assert_eq!(gateway.post("/uploads", wrong).await.status, 201);
     assert_eq!(put(&parts(&gateway, "w", json!([0])).await[0], &piece(2)).await, 200);
     complete(&gateway, "w").await.is_refused(422, "integrity_failed");
+    // Nobody of ours has seen the bytes of this one: its digest is not certified.
+    let declared = json!({"algorithm": "sha256", "value": "0".repeat(64)});
+    let unseen = json!({"fileId": "u", "fileName": "u", "fileSize": 7, "checksum": declared});
+    assert_eq!(gateway.post("/uploads", unseen).await.status, 201);
+    assert_eq!(put(&parts(&gateway, "u", json!([0])).await[0], &piece(2)).await, 200);
+    assert_eq!(complete(&gateway, "u").await.json["file"]["checksum"]["verified"], false);
 }
 
 /// A signed URL is for one part of one upload, sent in one way.
