@@ -118,11 +118,18 @@ fn unknown(setting: &Setting) -> Problem {
 fn nearest(key: &str, written: &dyn Fn(&str) -> String) -> Option<&'static str> {
     let wrong = written(key);
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let distance_max = (key.len() / 3).max(2);
+    let chars = wrong.chars().count();
     let distance = |known: &str| {
-        let whole = strsim::damerau_levenshtein(&wrong, &written(known));
         // `bucket` or `oss.bucket` for `store.oss.bucket`: the right word in the wrong group.
-        if last(known) == last(key) { whole.min(1) } else { whole }
+        if last(known) == last(key) {
+            return Some(1);
+        }
+        // Names of very different lengths need no comparing, which takes as long as both are, multiplied.
+        let known = written(known);
+        let is_near = known.chars().count().abs_diff(chars) <= distance_max;
+        is_near.then(|| strsim::damerau_levenshtein(&wrong, &known))
     };
-    let best = KEYS.iter().map(|known| (distance(known.name), known.name)).min()?;
-    (best.0 <= (key.len() / 3).max(2)).then_some(best.1)
+    let best = KEYS.iter().filter_map(|known| Some((distance(known.name)?, known.name))).min()?;
+    (best.0 <= distance_max).then_some(best.1)
 }

@@ -67,7 +67,9 @@ fn root(text: &str) -> Option<String> {
             Event::Start(element) | Event::Empty(element) => {
                 let name = element.name();
                 let name: &str = name.as_ref();
-                let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic());
+                // What no XML has as a name is read in more than one way.
+                let is_plain = name.bytes().all(|b| b.is_ascii_alphanumeric())
+                    && name.starts_with(|c: char| c.is_ascii_alphabetic());
                 return is_plain.then(|| name.to_owned());
             }
             Event::Eof => return None,
