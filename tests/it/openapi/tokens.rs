@@ -43,8 +43,8 @@ impl Asking<'_> {
 
 pub(super) async fn story(contract: &Contract) {
     let short = [
-        ("AUTH__ACCESS_TTL", "2s"),
-        ("AUTH__REFRESH_TTL", "4s"),
+        ("AUTH__ACCESS_TTL", "5s"),
+        ("AUTH__REFRESH_TTL", "8s"),
         ("LIMITS__BODY_IDLE_TIMEOUT", "1s"),
         ("LIMITS__QUOTA_BYTES", "100"),
     ];
@@ -97,7 +97,7 @@ async fn logins(asking: &Asking<'_>) {
     assert_eq!(revoke(&other["refreshToken"]).await.status, 204);
     revoke(&json!("nonsense")).await.is_refused(401, "token_malformed");
     let late = asking.log_in(json!({"subject": "u1"})).await;
-    tokio::time::sleep(Duration::from_millis(4100)).await;
+    tokio::time::sleep(Duration::from_millis(8100)).await;
     list(&late["accessToken"]).await.is_refused(401, "token_expired");
     asking.refresh(&late["refreshToken"], None).await.is_refused(401, "token_expired");
     let tokens = asking.gateway.request(Method::POST, "/auth/tokens").json(&json!({"subject": "u1"}));
