@@ -1,12 +1,18 @@
 //! Beginning an upload, and beginning it anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use uuid::Uuid;
 
 use crate::domain::{Checksum, FileId, Geometry, ObjectKey, Owner, State, Status, Timestamp, Upload, UploadId};
-use crate::ledger::db::{Conn, Value, sql};
+use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::owners::{self, Allowance, Taken};
+use crate::ledger::rows::Reader;
+use crate::ledger::writer::Alike;
 use crate::ledger::{End, Ledger, size, states, uploads, written};
 
 /// An upload that does not exist yet.
@@ -66,6 +72,10 @@ impl Ledger {
     /// or completed. One that was aborted, expired or failed is replaced. Of
     /// many at once, one is created and all others get to know it.
     pub async fn create_upload(&self, new: &NewUpload, allowance: Allowance) -> Result<Creation, LedgerError> {
+        // Whose key is its own, and whose fileId mostly new.
+        if !new.key_is_chosen && self.writer()?.together(Beginning { new: new.clone(), allowance }).await? {
+            return Ok(Creation::Created(opened(new)));
+        }
         let attempt = || {
             let new = new.clone();
             self.write(move |conn| Box::pin(async move { create(conn, &new, allowance).await }))
@@ -211,35 +221,74 @@ async fn taken(conn: &mut Conn, new: &NewUpload, allowance: Allowance) -> Result
 
 /// The row, unless the fileId is taken.
 async fn insert(conn: &mut Conn, new: &NewUpload) -> Result<bool, LedgerError> {
+    Ok(!insert_many(conn, std::iter::once(new)).await?.is_empty())
+}
+
+/// The rows of those whose fileIds are not taken; returns their ids.
+async fn insert_many(conn: &mut Conn, new: impl Iterator<Item = &NewUpload>) -> Result<HashSet<Uuid>, LedgerError> {
     let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
                 chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, reserved_bytes, state, \
                 created_at, updated_at, expires_at) \
-                VALUES ($1, $2, $3, TRUE, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'uploading', $15, $15, $16) \
-                ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING";
-    let times = vec![Value::from(new.at.millis()), Value::from(new.expires_at.millis())];
-    conn.swapped(sql(text).bind_all(columns(new)).bind_all(times)).await
+                SELECT r.id, r.owner, r.file_id, TRUE, r.file_name, r.content_type, r.metadata, r.total_chunks, \
+                r.chunk_bytes, r.last_bytes, r.file_bytes, r.checksum, r.auto_complete, r.object_key, \
+                r.reserved_bytes, 'uploading', r.created_at, r.created_at, r.expires_at \
+                FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
+                total_chunks:bigint chunk_bytes:bigint last_bytes:bigint file_bytes:bigint checksum:text \
+                auto_complete:boolean object_key:text reserved_bytes:bigint created_at:bigint expires_at:bigint} \
+                WHERE TRUE ORDER BY r.owner, r.file_id ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING \
+                RETURNING id";
+    let mut inserted = HashSet::new();
+    for row in conn.rows(sql(text).bind_rows(new.map(NewUpload::row))).await? {
+        inserted.insert(Reader::new(&row, "uploads", &["id"]).get("id")?);
+    }
+    Ok(inserted)
 }
 
-/// What every new row says, in the order `id, owner, file_id, file_name,
-/// content_type, metadata, total_chunks, chunk_bytes, last_bytes, file_bytes,
-/// checksum, auto_complete, object_key, reserved_bytes`.
-fn columns(new: &NewUpload) -> Vec<Value> {
-    vec![
-        new.id.0.into(),
-        new.owner.as_str().into(),
-        new.file_id.as_str().into(),
-        new.file_name.as_str().into(),
-        new.content_type.clone().into(),
-        written::metadata_json(&new.metadata).into(),
-        new.geometry.count().into(),
-        new.geometry.chunk_bytes().map(size).into(),
-        new.geometry.last_bytes().map(size).into(),
-        new.geometry.total_bytes().map(size).into(),
-        new.checksum.map(|c| c.tagged()).into(),
-        new.auto_complete.into(),
-        new.key.as_str().into(),
-        size(new.reserved_bytes).into(),
-    ]
+impl NewUpload {
+    /// What every new row says, by the names of its columns.
+    pub(super) fn row(&self) -> serde_json::Value {
+        json!({
+            "id": self.id.0.simple().to_string(),
+            "owner": self.owner.as_str(),
+            "file_id": self.file_id.as_str(),
+            "file_name": self.file_name,
+            "content_type": self.content_type,
+            "metadata": written::metadata_json(&self.metadata),
+            "total_chunks": self.geometry.count(),
+            "chunk_bytes": self.geometry.chunk_bytes().map(size),
+            "last_bytes": self.geometry.last_bytes().map(size),
+            "file_bytes": self.geometry.total_bytes().map(size),
+            "checksum": self.checksum.map(|checksum| checksum.tagged()),
+            "auto_complete": self.auto_complete,
+            "object_key": self.key.as_str(),
+            "reserved_bytes": size(self.reserved_bytes),
+            "created_at": self.at.millis(),
+            "expires_at": self.expires_at.millis(),
+        })
+    }
+}
+
+/// An upload that is to begin, as most do.
+struct Beginning {
+    new: NewUpload,
+    allowance: Allowance,
+}
+
+impl Alike for Beginning {
+    const IS_ONE_STATEMENT: bool = false;
+    const SHARES_ON_POSTGRES: bool = false;
+    const IS_TRIED_ALONE: bool = true;
+
+    fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
+        Box::pin(async move {
+            let inserted = insert_many(conn, all.iter().map(|one| &one.new)).await?;
+            let begun = || all.iter().filter(|one| inserted.contains(&one.new.id.0));
+            // The same for all: it is configured.
+            let Some(Self { allowance, .. }) = all.first() else { return Ok(Some(Vec::new())) };
+            let has_room = owners::open_many(conn, begun().map(|one| &one.new), *allowance).await?;
+            Ok(has_room.then(|| all.iter().map(|one| inserted.contains(&one.new.id.0)).collect()))
+        })
+    }
 }
 
 /// The upload that was just inserted.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -12,7 +13,8 @@ use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::owners::{self, Allowance};
 use crate::ledger::rows::{Reader, file_columns};
-use crate::ledger::{End, Ledger, rows, size, uploads, written};
+use crate::ledger::writer::Alike;
+use crate::ledger::{End, Ledger, rows, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum FileCreation {
 
 /// What became of files that were to be recorded together.
 #[derive(Debug)]
-pub(super) enum Recording {
+enum Recording {
     /// Of each, whether it is recorded; else its fileId is taken.
     Done(Vec<bool>),
     /// One of them has no intent any more: none is to stay.
@@ -45,7 +47,7 @@ pub(super) enum Recording {
 
 impl Recording {
     /// What is as it mostly is; of all else, each is looked at alone.
-    pub(super) fn usual(self) -> Option<Vec<bool>> {
+    fn usual(self) -> Option<Vec<bool>> {
         match self {
             Self::Done(done) => Some(done),
             Self::Condemned | Self::NoRoom => None,
@@ -57,7 +59,7 @@ impl Ledger {
     /// Says that an object is about to be put under this key: before it is,
     /// so that the sweeper finds what a crash leaves.
     pub async fn intend_object(&self, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
-        self.writer()?.intend(Intent { key: key.clone(), at }).await
+        self.writer()?.together(Intent { key: key.clone(), at }).await.map(drop)
     }
 
     /// The same for a key that the application chose. False when it is another's.
@@ -103,7 +105,7 @@ impl Ledger {
         events: &[NewEvent],
     ) -> Result<FileCreation, LedgerError> {
         let whole = NewFile { new: new.clone(), file: file.clone(), allowance, events: events.to_vec() };
-        if self.writer()?.create_file(whole.clone()).await? {
+        if self.writer()?.together(whole.clone()).await? {
             return Ok(FileCreation::Created);
         }
         let attempt = || {
@@ -144,22 +146,42 @@ impl Ledger {
 
 /// An object that is about to be put.
 #[derive(Clone, Debug)]
-pub(super) struct Intent {
+struct Intent {
     key: ObjectKey,
     at: Timestamp,
 }
 
 /// A file that is to be recorded.
 #[derive(Clone, Debug)]
-pub(super) struct NewFile {
+struct NewFile {
     new: NewUpload,
     file: File,
     allowance: Allowance,
     events: Vec<NewEvent>,
 }
 
+impl Alike for Intent {
+    const IS_ONE_STATEMENT: bool = true;
+    const SHARES_ON_POSTGRES: bool = true;
+    const IS_TRIED_ALONE: bool = false;
+
+    fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
+        Box::pin(async move { intend_many(conn, all).await.map(|()| Some(vec![true; all.len()])) })
+    }
+}
+
+impl Alike for NewFile {
+    const IS_ONE_STATEMENT: bool = false;
+    const SHARES_ON_POSTGRES: bool = true;
+    const IS_TRIED_ALONE: bool = true;
+
+    fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
+        Box::pin(async move { create_many(conn, all).await.map(Recording::usual) })
+    }
+}
+
 /// Records many intents in one statement.
-pub(super) async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(), LedgerError> {
+async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(), LedgerError> {
     let text = "INSERT INTO objects_underway (object_key, begun_at) \
                 SELECT r.object_key, r.begun_at FROM {rows 1 object_key:text begun_at:bigint} \
                 WHERE TRUE ORDER BY r.object_key ON CONFLICT DO NOTHING";
@@ -169,7 +191,7 @@ pub(super) async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(
 
 /// Records many files in as few statements as one takes, in a transaction of
 /// the caller's.
-pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, LedgerError> {
+async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, LedgerError> {
     let text = "INSERT INTO uploads (id, owner, file_id, is_current, file_name, content_type, metadata, total_chunks, \
                 chunk_bytes, last_bytes, file_bytes, checksum, auto_complete, object_key, state, created_at, \
                 updated_at, expires_at, completed_at, ended_at, etag, crc64) \
@@ -208,27 +230,12 @@ pub(super) async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Re
 impl NewFile {
     /// Its upload, completed.
     fn row(&self) -> serde_json::Value {
-        let Self { new, file, .. } = self;
-        json!({
-            "id": new.id.0.simple().to_string(),
-            "owner": new.owner.as_str(),
-            "file_id": new.file_id.as_str(),
-            "file_name": new.file_name,
-            "content_type": new.content_type,
-            "metadata": written::metadata_json(&new.metadata),
-            "total_chunks": new.geometry.count(),
-            "chunk_bytes": new.geometry.chunk_bytes().map(size),
-            "last_bytes": new.geometry.last_bytes().map(size),
-            "file_bytes": new.geometry.total_bytes().map(size),
-            "checksum": new.checksum.map(|checksum| checksum.tagged()),
-            "auto_complete": new.auto_complete,
-            "object_key": file.key.as_str(),
-            "created_at": new.at.millis(),
-            "expires_at": new.expires_at.millis(),
-            "completed_at": file.object.completed_at.millis(),
-            "etag": file.object.etag,
-            "crc64": file.object.crc64.0.cast_signed(),
-        })
+        let object = &self.file.object;
+        let mut row = self.new.row();
+        row["completed_at"] = json!(object.completed_at.millis());
+        row["etag"] = json!(object.etag);
+        row["crc64"] = json!(object.crc64.0.cast_signed());
+        row
     }
 }
 

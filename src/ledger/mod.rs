@@ -32,6 +32,7 @@ mod plans;
 mod record;
 mod rows;
 mod states;
+mod swap;
 mod sweeping;
 mod tokens;
 mod uploads;

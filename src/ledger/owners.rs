@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::domain::{Owner, UploadId};
+use crate::ledger::create::NewUpload;
 use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::Reader;
@@ -116,13 +117,9 @@ pub(super) async fn open(
     bytes: u64,
     allowance: Allowance,
 ) -> Result<Taken, LedgerError> {
-    let text = "INSERT INTO owners (owner, open_uploads, used_bytes) SELECT $1, 1, $3 WHERE $2 > 0 AND $3 <= $4 \
-                ON CONFLICT (owner) DO UPDATE SET open_uploads = owners.open_uploads + 1, \
-                used_bytes = owners.used_bytes + excluded.used_bytes \
-                WHERE owners.open_uploads < $2 AND owners.used_bytes + excluded.used_bytes <= $4";
     let open_max = allowance.open_uploads_max;
-    let more = sql(text).bind(owner.as_str()).bind(open_max).bind(size(bytes)).bind(allowance.bytes());
-    if conn.swapped(more).await? {
+    let more = BTreeMap::from([(owner.as_str(), More { uploads: 1, bytes: size(bytes) })]);
+    if take(conn, more, i64::from(open_max), allowance.bytes()).await? {
         return Ok(Taken::Yes);
     }
     let text = "SELECT owner, open_uploads FROM owners WHERE owner = $1";
@@ -134,13 +131,18 @@ pub(super) async fn open(
     Ok(Taken::NoRoom { used_bytes: used_bytes(conn, owner.as_str()).await? })
 }
 
-/// An upload is over: one that is open less, and of the bytes it had reserved
-/// only those stay taken that became a file.
-pub(super) async fn close(conn: &mut Conn, held: &Held, file_bytes: u64) -> Result<(), LedgerError> {
-    let text = "UPDATE owners SET open_uploads = open_uploads - 1, used_bytes = used_bytes + $2 \
-                WHERE owner = $1 AND open_uploads > 0";
-    let more = size(file_bytes).saturating_sub(held.bytes);
-    conn.execute(sql(text).bind(held.owner.as_str()).bind(more)).await.map(drop)
+/// The same for many. None of them is counted when one of their owners may not
+/// have so many.
+pub(super) async fn open_many<'a>(
+    conn: &mut Conn,
+    new: impl Iterator<Item = &'a NewUpload>,
+    allowance: Allowance,
+) -> Result<bool, LedgerError> {
+    let mut by_owner = BTreeMap::<&str, More>::new();
+    for new in new {
+        by_owner.entry(new.owner.as_str()).or_default().add(1, size(new.reserved_bytes));
+    }
+    take(conn, by_owner, i64::from(allowance.open_uploads_max), allowance.bytes()).await
 }
 
 /// Files that came whole. None of them is counted when one of their owners has
@@ -150,22 +152,70 @@ pub(super) async fn add_files<'a>(
     files: impl Iterator<Item = (&'a Owner, u64)>,
     allowance: Allowance,
 ) -> Result<bool, LedgerError> {
-    let mut by_owner = BTreeMap::<&str, i64>::new();
+    let mut by_owner = BTreeMap::<&str, More>::new();
     for (owner, bytes) in files {
-        let all = by_owner.entry(owner.as_str()).or_default();
-        *all = all.saturating_add(size(bytes));
+        by_owner.entry(owner.as_str()).or_default().add(0, size(bytes));
     }
+    take(conn, by_owner, i64::MAX, allowance.bytes()).await
+}
+
+/// What an owner takes more, or gives back.
+#[derive(Clone, Copy, Debug, Default)]
+struct More {
+    uploads: i64,
+    bytes: i64,
+}
+
+impl More {
+    fn add(&mut self, uploads: i64, bytes: i64) {
+        self.uploads = self.uploads.saturating_add(uploads);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// All owners get theirs, or none does: then what was written is to be undone.
+async fn take(
+    conn: &mut Conn,
+    by_owner: BTreeMap<&str, More>,
+    uploads_max: i64,
+    bytes_max: i64,
+) -> Result<bool, LedgerError> {
     if by_owner.is_empty() {
         return Ok(true);
     }
     let text = "INSERT INTO owners (owner, open_uploads, used_bytes) \
-                SELECT r.owner, 0, r.bytes FROM {rows 1 owner:text bytes:bigint} WHERE r.bytes <= $2 \
-                ORDER BY r.owner ON CONFLICT (owner) DO UPDATE \
-                SET used_bytes = owners.used_bytes + excluded.used_bytes \
-                WHERE owners.used_bytes + excluded.used_bytes <= $2";
-    let rows = by_owner.iter().map(|(owner, bytes)| json!({"owner": owner, "bytes": bytes}));
-    let added = conn.execute(sql(text).bind_rows(rows).bind(allowance.bytes())).await?;
+                SELECT r.owner, r.uploads, r.bytes FROM {rows 1 owner:text uploads:bigint bytes:bigint} \
+                WHERE r.uploads <= $2 AND r.bytes <= $3 ORDER BY r.owner ON CONFLICT (owner) DO UPDATE \
+                SET open_uploads = owners.open_uploads + excluded.open_uploads, \
+                used_bytes = owners.used_bytes + excluded.used_bytes \
+                WHERE owners.open_uploads + excluded.open_uploads <= $2 \
+                AND owners.used_bytes + excluded.used_bytes <= $3";
+    let row = |(owner, more): (&&str, &More)| json!({"owner": owner, "uploads": more.uploads, "bytes": more.bytes});
+    let added = conn.execute(sql(text).bind_rows(by_owner.iter().map(row)).bind(uploads_max).bind(bytes_max)).await?;
     Ok(added >= by_owner.len() as u64)
+}
+
+/// An upload is over: one that is open less, and of the bytes it had reserved
+/// only those stay taken that became a file.
+pub(super) async fn close(conn: &mut Conn, held: &Held, file_bytes: u64) -> Result<(), LedgerError> {
+    close_many(conn, std::iter::once((held, file_bytes))).await
+}
+
+/// The same for many.
+pub(super) async fn close_many<'a>(
+    conn: &mut Conn,
+    over: impl Iterator<Item = (&'a Held, u64)>,
+) -> Result<(), LedgerError> {
+    let mut by_owner = BTreeMap::<&str, More>::new();
+    for (held, file_bytes) in over {
+        by_owner.entry(&held.owner).or_default().add(1, size(file_bytes).saturating_sub(held.bytes));
+    }
+    for (owner, more) in by_owner {
+        let text = "UPDATE owners SET open_uploads = open_uploads - $2, used_bytes = used_bytes + $3 \
+                    WHERE owner = $1 AND open_uploads >= $2";
+        conn.execute(sql(text).bind(owner).bind(more.uploads).bind(more.bytes)).await?;
+    }
+    Ok(())
 }
 
 /// A file is gone.

@@ -1,11 +1,19 @@
 //! The arrows between states. Each is a compare-and-set: of all who want to
 //! move an upload at once, one does.
 
+use std::collections::HashMap;
+
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use uuid::Uuid;
+
 use crate::domain::{Failure, File, Lease, LeaseToken, Status, Timestamp, UploadId};
-use crate::ledger::db::{Conn, sql};
+use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::owners::{self, Held};
+use crate::ledger::rows::Reader;
+use crate::ledger::writer::Alike;
 use crate::ledger::{End, Ledger, Nature, size, written};
 
 /// From where an upload fails.
@@ -28,10 +36,18 @@ impl Ledger {
 
     /// uploading → completing. False when it is not uploading.
     pub async fn take_lease(&self, id: UploadId, lease: Lease) -> Result<bool, LedgerError> {
-        let text = "UPDATE uploads SET state = 'completing', lease_token = $2, lease_holder = $3, \
-                    lease_until = $4 + $6 + {lease_clock}, updated_at = $5 \
-                    WHERE id = $1 AND (state = 'uploading' OR (state = 'completing' AND lease_token = $2))";
-        self.lease(id, lease, text).await
+        let text = "UPDATE uploads SET state = 'completing', lease_token = r.token, lease_holder = r.holder, \
+                    lease_until = r.until + {lease_clock}, updated_at = r.at \
+                    FROM {rows 2 of:uuid token:uuid holder:uuid until:bigint at:bigint} \
+                    WHERE id {any_id 1} AND id = r.of \
+                    AND (state = 'uploading' OR (state = 'completing' AND lease_token = r.token)) RETURNING id";
+        let row = json!({
+            "token": lease.token.0.simple().to_string(),
+            "holder": self.inner.boot.simple().to_string(),
+            "until": self.lease_clock().saturating_add(self.lease_millis()),
+            "at": self.now().millis(),
+        });
+        self.swap_alike(text, id, row).await
     }
 
     /// completing → completing, under another lease, if the last one has run
@@ -41,10 +57,6 @@ impl Ledger {
                     lease_until = $4 + $6 + {lease_clock}, updated_at = $5 \
                     WHERE id = $1 AND state = 'completing' \
                     AND (lease_token = $2 OR lease_until <= $4 + {lease_clock})";
-        self.lease(id, lease, text).await
-    }
-
-    async fn lease(&self, id: UploadId, lease: Lease, text: &'static str) -> Result<bool, LedgerError> {
         let swap = sql(text).bind(id.0).bind(lease.token.0).bind(self.inner.boot).bind(self.lease_clock());
         let swap = swap.bind(self.now().millis()).bind(self.lease_millis());
         self.swap(swap).await
@@ -93,19 +105,8 @@ impl Ledger {
         file: &File,
         events: &[NewEvent],
     ) -> Result<bool, LedgerError> {
-        let (file, events, now) = (file.clone(), events.to_vec(), self.now());
-        self.write(move |conn| {
-            Box::pin(async move {
-                let Some(held) = complete(conn, id, lease, &file, now).await? else {
-                    return Ok(End::Rollback(false));
-                };
-                written::insert_files(conn, std::iter::once(&file)).await?;
-                outbox::announce(conn, &events).await?;
-                owners::close(conn, &held, file.object.bytes).await?;
-                Ok(End::Commit(true))
-            })
-        })
-        .await
+        let completion = Completion { id, lease, file: file.clone(), events: events.to_vec(), at: self.now() };
+        self.writer()?.together(completion).await
     }
 
     /// completing → failed, or uploading → failed.
@@ -200,22 +201,64 @@ async fn fail_leased(
     conn.rows(swap).await?.first().map(Held::of).transpose()
 }
 
-async fn complete(
-    conn: &mut Conn,
+/// completing → completed.
+struct Completion {
     id: UploadId,
     lease: Lease,
-    file: &File,
+    file: File,
+    events: Vec<NewEvent>,
     at: Timestamp,
-) -> Result<Option<Held>, LedgerError> {
+}
+
+impl Alike for Completion {
+    const IS_ONE_STATEMENT: bool = false;
+    const SHARES_ON_POSTGRES: bool = false;
+    const IS_TRIED_ALONE: bool = false;
+
+    fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
+        Box::pin(async move {
+            let held = complete(conn, all).await?;
+            let done = || all.iter().filter_map(|one| Some((one, held.get(&one.id.0)?)));
+            if !held.is_empty() {
+                written::insert_files(conn, done().map(|(one, _)| &one.file)).await?;
+                let events: Vec<NewEvent> = done().flat_map(|(one, _)| one.events.iter().cloned()).collect();
+                outbox::announce(conn, &events).await?;
+                owners::close_many(conn, done().map(|(one, held)| (held, one.file.object.bytes))).await?;
+            }
+            Ok(Some(all.iter().map(|one| held.contains_key(&one.id.0)).collect()))
+        })
+    }
+
+    fn goes_with(&self, others: &[Self]) -> bool {
+        others.iter().all(|other| other.id != self.id)
+    }
+}
+
+/// Says of those whose lease is still theirs what they had taken.
+async fn complete(conn: &mut Conn, all: &[Completion]) -> Result<HashMap<Uuid, Held>, LedgerError> {
     // More than one multipart upload was asked for: the others may be there still.
-    let text = "UPDATE uploads SET state = 'completed', etag = $3, crc64 = $4, file_bytes = $5, completed_at = $6, \
-                ended_at = $6, updated_at = $7, lease_token = NULL, \
-                clean_at = CASE WHEN begins > 1 THEN $6 END, chunks_kept = TRUE \
-                WHERE id = $1 AND state = 'completing' AND lease_token = $2 RETURNING id, owner, reserved_bytes";
-    let object = &file.object;
-    let swap = sql(text).bind(id.0).bind(lease.token.0).bind(object.etag.as_str());
-    let swap = swap.bind(object.crc64.0.cast_signed()).bind(size(object.bytes)).bind(object.completed_at.millis());
-    conn.rows(swap.bind(at.millis())).await?.first().map(Held::of).transpose()
+    let text = "UPDATE uploads SET state = 'completed', etag = r.etag_is, crc64 = r.crc64_is, file_bytes = r.bytes, \
+                completed_at = r.done_at, ended_at = r.done_at, updated_at = r.at, lease_token = NULL, \
+                clean_at = CASE WHEN begins > 1 THEN r.done_at END, chunks_kept = TRUE \
+                FROM {rows 2 of:uuid token:uuid etag_is:text crc64_is:bigint bytes:bigint done_at:bigint at:bigint} \
+                WHERE id {any_id 1} AND id = r.of AND state = 'completing' AND lease_token = r.token \
+                RETURNING id, owner, reserved_bytes";
+    let row = |one: &Completion| {
+        let object = &one.file.object;
+        json!({
+            "of": one.id.0.simple().to_string(),
+            "token": one.lease.token.0.simple().to_string(),
+            "etag_is": object.etag,
+            "crc64_is": object.crc64.0.cast_signed(),
+            "bytes": size(object.bytes),
+            "done_at": object.completed_at.millis(),
+            "at": one.at.millis(),
+        })
+    };
+    let ids: Vec<Uuid> = all.iter().map(|one| one.id.0).collect();
+    let rows = conn.rows(sql(text).bind(ids).bind_rows(all.iter().map(row))).await?;
+    let held = |row: &Row| Ok((Reader::new(row, "uploads", &["id"]).get("id")?, Held::of(row)?));
+    rows.iter().map(held).collect()
 }
 
 /// What follows from an end, if it took place.

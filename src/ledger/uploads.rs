@@ -1,5 +1,7 @@
 //! Finding uploads, and the store's multipart upload of each.
 
+use serde_json::json;
+
 use crate::domain::{Checksum, Chunk, FileId, Owner, Progress, SessionId, Status, Timestamp, Upload, UploadId};
 use crate::ledger::Ledger;
 use crate::ledger::db::{Conn, Value, sql};
@@ -127,8 +129,9 @@ impl Ledger {
     /// before it is asked, so that the sweeper looks for what may have come of
     /// it. False when the upload has one already, or takes no chunks any more.
     pub async fn intend_session(&self, id: UploadId) -> Result<bool, LedgerError> {
-        let text = "UPDATE uploads SET begins = begins + 1 WHERE id = $1 AND session IS NULL AND state = 'uploading'";
-        self.swap(sql(text).bind(id.0)).await
+        let text = "UPDATE uploads SET begins = begins + 1 FROM {rows 2 of:uuid} WHERE id {any_id 1} AND id = r.of \
+                    AND session IS NULL AND state = 'uploading' RETURNING id";
+        self.swap_alike(text, id, json!({})).await
     }
 
     /// Says that a client is about to be given URLs of the store: before it is,
@@ -151,10 +154,11 @@ impl Ledger {
 
     /// Names the multipart upload that all chunks go into, once and for all.
     pub async fn set_session(&self, id: UploadId, session: &SessionId) -> Result<SessionSet, LedgerError> {
-        let text = "UPDATE uploads SET session = $2, updated_at = $3 \
-                    WHERE id = $1 AND session IS NULL AND state = 'uploading'";
-        let swap = sql(text).bind(id.0).bind(session.as_str()).bind(self.now().millis());
-        if self.swap(swap).await? {
+        let text = "UPDATE uploads SET session = r.named, updated_at = r.at \
+                    FROM {rows 2 of:uuid named:text at:bigint} WHERE id {any_id 1} AND id = r.of \
+                    AND session IS NULL AND state = 'uploading' RETURNING id";
+        let row = json!({"named": session.as_str(), "at": self.now().millis()});
+        if self.swap_alike(text, id, row).await? {
             return Ok(SessionSet::Won);
         }
         let text = "SELECT id, session FROM uploads WHERE id = $1 AND state = 'uploading' AND session IS NOT NULL";

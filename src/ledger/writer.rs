@@ -2,15 +2,18 @@
 //! share one fsync. While a batch is being committed, the next one gathers.
 //!
 //! On SQLite everything that writes goes through it, in one transaction per
-//! batch. On Postgres only chunks and small files do, each kind beside the
-//! others; other writes are transactions on connections of their own. Whoever
-//! asked may go away meanwhile: what was asked for is done all the same.
+//! batch, and what is asked for alike in as few statements as if it were one.
+//! On Postgres only chunks and small files do, each kind beside the others;
+//! other writes are transactions on connections of their own. Whoever asked may
+//! go away meanwhile: what was asked for is done all the same.
 
 mod group;
 mod postgres;
 mod sqlite;
 mod tallies;
+mod together;
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
@@ -21,11 +24,13 @@ use tokio::task::JoinHandle;
 
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{Intent, NewFile};
 use crate::ledger::record::{RecordChunk, Recorded};
 use crate::ledger::{End, Nature, Pools};
 use group::{Group, group};
 use tallies::Tallies;
+use together::Together;
+
+pub(super) use together::Alike;
 
 /// The most writes in one batch.
 const BATCH_MAX: usize = 256;
@@ -48,16 +53,20 @@ type Broken = Arc<OnceLock<LedgerError>>;
 
 enum Write {
     Chunk(RecordChunk, Reply<Recorded>),
-    Intent(Intent, Reply<()>),
-    File(Box<NewFile>, Reply<bool>),
+    Alike(Box<dyn Transaction>),
     Transaction(Box<dyn Transaction>),
     Close,
 }
 
 /// A write of any kind, as the writer sees it: it runs, and later its outcome
 /// is settled by that of the commit.
-trait Transaction: Send {
+trait Transaction: Any + Send {
     fn nature(&self) -> Nature;
+    /// Does what the other one is to do together with this. Hands it back if
+    /// they are not alike.
+    fn join(&mut self, other: Box<dyn Transaction>) -> Result<(), Box<dyn Transaction>> {
+        Err(other)
+    }
     fn run<'c>(&'c mut self, conn: &'c mut Conn) -> BoxFuture<'c, Result<Keep, LedgerError>>;
     fn settle(self: Box<Self>, committed: Answer);
 }
@@ -78,8 +87,8 @@ struct Job<F, T> {
 
 impl<F, T> Transaction for Job<F, T>
 where
-    T: Send,
-    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send,
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
 {
     fn nature(&self) -> Nature {
         self.nature
@@ -138,21 +147,24 @@ impl Writer {
         self.ask(|reply| Write::Chunk(record, reply)).await
     }
 
-    /// Records in the next batch that an object is about to be put.
-    pub(super) async fn intend(&self, intent: Intent) -> Result<(), LedgerError> {
-        self.ask(|reply| Write::Intent(intent, reply)).await
-    }
-
-    /// Records a file in the next batch. False when it is not as usual, and
-    /// must be looked at alone.
-    pub(super) async fn create_file(&self, file: NewFile) -> Result<bool, LedgerError> {
-        self.ask(|reply| Write::File(Box::new(file), reply)).await
+    /// Does this together with all that is asked for alike at the same time.
+    /// Says whether it is done.
+    pub(super) async fn together<K: Alike>(&self, write: K) -> Result<bool, LedgerError> {
+        let is_shared = K::SHARES_ON_POSTGRES || matches!(self.pools, Pools::Sqlite { .. });
+        let kind = if is_shared { Write::Alike } else { Write::Transaction };
+        self.ask(|reply| kind(Together::one(write, reply))).await
     }
 
     async fn ask<T>(&self, write: impl FnOnce(Reply<T>) -> Write) -> Result<T, LedgerError> {
         self.sound()?;
         let (reply, answer) = oneshot::channel();
-        self.queue.send(write(reply)).await.map_err(|_| closed())?;
+        match (&self.pools, write(reply)) {
+            (Pools::Postgres { shared, .. }, Write::Transaction(job)) => {
+                // A task of its own: a caller that goes away must not leave it half done.
+                tokio::spawn(postgres::transaction(shared.clone(), job));
+            }
+            (_, write) => self.queue.send(write).await.map_err(|_| closed())?,
+        }
         answer.await.map_err(|_| closed())?
     }
 
@@ -162,17 +174,8 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<End<T>, LedgerError>> + Send + 'static,
     {
-        self.sound()?;
-        let (reply, answer) = oneshot::channel();
-        let job: Box<dyn Transaction> = Box::new(Job { nature, job: Some(job), outcome: None, reply });
-        match &self.pools {
-            Pools::Sqlite { .. } => self.queue.send(Write::Transaction(job)).await.map_err(|_| closed())?,
-            Pools::Postgres { shared, .. } => {
-                // A task of its own: a caller that goes away must not leave it half done.
-                tokio::spawn(postgres::transaction(shared.clone(), job));
-            }
-        }
-        answer.await.map_err(|_| closed())?
+        let job = |reply| Job { nature, job: Some(job), outcome: None, reply };
+        self.ask(|reply| Write::Transaction(Box::new(job(reply)))).await
     }
 }
 

@@ -7,45 +7,39 @@ use uuid::Uuid;
 
 use crate::domain::Progress;
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{Intent, NewFile};
 use crate::ledger::record::{Entry, RecordChunk, Recorded};
 use crate::ledger::writer::{Answer, Reply, Transaction, Write, closed};
 
 /// Of what was asked for at the same time, nothing waits for anything else of it.
 pub(super) enum Group {
     Chunks(Vec<RecordChunk>, Vec<Reply<Recorded>>),
-    Intents(Vec<Intent>, Vec<Reply<()>>),
-    Files(Vec<NewFile>, Vec<Reply<bool>>),
     Transaction(Box<dyn Transaction>),
 }
 
+type Jobs = Vec<Box<dyn Transaction>>;
+
 pub(super) fn group(batch: impl Iterator<Item = Write>) -> Vec<Group> {
-    let (mut chunks, mut intents, mut files) = ((vec![], vec![]), (vec![], vec![]), (vec![], vec![]));
-    let mut transactions = Vec::new();
+    let (mut records, mut replies) = (Vec::new(), Vec::new());
+    let (mut alike, mut others) = (Jobs::new(), Jobs::new());
     for write in batch {
         match write {
             Write::Chunk(record, reply) => {
-                chunks.0.push(record);
-                chunks.1.push(reply);
+                records.push(record);
+                replies.push(reply);
             }
-            Write::Intent(intent, reply) => {
-                intents.0.push(intent);
-                intents.1.push(reply);
+            Write::Alike(job) => {
+                let joined = alike.iter_mut().try_fold(job, |job, first| match first.join(job) {
+                    Ok(()) => Err(()),
+                    Err(job) => Ok(job),
+                });
+                alike.extend(joined.ok());
             }
-            Write::File(file, reply) => {
-                files.0.push(*file);
-                files.1.push(reply);
-            }
-            Write::Transaction(job) => transactions.push(Group::Transaction(job)),
+            Write::Transaction(job) => others.push(job),
             Write::Close => {}
         }
     }
-    let mut groups = Vec::new();
-    groups.extend((!chunks.0.is_empty()).then_some(Group::Chunks(chunks.0, chunks.1)));
-    groups.extend((!intents.0.is_empty()).then_some(Group::Intents(intents.0, intents.1)));
-    groups.extend((!files.0.is_empty()).then_some(Group::Files(files.0, files.1)));
-    groups.extend(transactions);
-    groups
+    let chunks = (!records.is_empty()).then_some(Group::Chunks(records, replies));
+    chunks.into_iter().chain(alike.into_iter().chain(others).map(Group::Transaction)).collect()
 }
 
 impl Group {
@@ -53,8 +47,6 @@ impl Group {
     pub(super) fn settle(self, answer: Answer) {
         match self {
             Self::Chunks(_, replies) => settle_all(replies, answer.and(Err(closed()))),
-            Self::Intents(_, replies) => settle_all(replies, answer.and(Err(closed()))),
-            Self::Files(_, replies) => settle_all(replies, answer.and(Err(closed()))),
             Self::Transaction(job) => job.settle(answer),
         }
     }
@@ -64,14 +56,6 @@ pub(super) fn settle_all<T: Clone>(replies: Vec<Reply<T>>, answer: Result<T, Led
     for reply in replies {
         // Nobody may be waiting any more.
         let _ = reply.send(answer.clone());
-    }
-}
-
-/// What became of files that were recorded together; a commit that failed
-/// undid it.
-pub(super) fn settle_files(replies: Vec<Reply<bool>>, done: Vec<bool>, committed: &Answer) {
-    for (reply, done) in replies.into_iter().zip(done) {
-        let _ = reply.send(committed.clone().map(|()| done));
     }
 }
 

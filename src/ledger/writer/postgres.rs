@@ -1,5 +1,6 @@
-//! Batches on Postgres: one statement for all chunks. Other writes are
-//! transactions on connections of their own.
+//! Batches on Postgres: one statement for all chunks, and one transaction for
+//! all of a kind that shares them. Other writes are transactions on connections
+//! of their own.
 
 use std::collections::HashMap;
 
@@ -8,10 +9,9 @@ use sqlx::PgPool;
 
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{self, Intent, NewFile};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
-use crate::ledger::writer::{Reply, Transaction, alone, closed};
+use crate::ledger::writer::group::{Group, answer, counted};
+use crate::ledger::writer::{Reply, Transaction, alone};
 
 /// Commits a batch, each kind of write beside the others, or answers all of it
 /// with why not. `Err` when there was no connection in time: then whoever waits
@@ -19,12 +19,7 @@ use crate::ledger::writer::{Reply, Transaction, alone, closed};
 pub(super) async fn batch(writer: &PgPool, groups: Vec<Group>) -> Result<(), LedgerError> {
     let all = groups.into_iter().map(async |group| match group {
         Group::Chunks(records, replies) => chunks(writer, records, replies).await,
-        Group::Intents(intents, replies) => intend(writer, &intents, replies).await,
-        Group::Files(new, replies) => create(writer, &new, replies).await,
-        Group::Transaction(job) => {
-            job.settle(Err(closed()));
-            Ok(())
-        }
+        Group::Transaction(job) => shared(writer, job).await,
     });
     join_all(all).await.into_iter().collect()
 }
@@ -87,43 +82,19 @@ async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -
     Ok(entries)
 }
 
-/// A connection for those who wait for these replies; without one, they hear so.
-async fn connected<T: Clone>(writer: &PgPool, replies: Vec<Reply<T>>) -> Result<(Conn, Vec<Reply<T>>), LedgerError> {
+/// A transaction of many who asked at the same time.
+async fn shared(writer: &PgPool, mut job: Box<dyn Transaction>) -> Result<(), LedgerError> {
     match writer.acquire().await.map_err(LedgerError::from) {
-        Ok(conn) => Ok((Conn::from(conn), replies)),
+        Ok(conn) => {
+            let committed = alone(&mut Conn::from(conn), &mut *job).await;
+            job.settle(committed);
+            Ok(())
+        }
         Err(e) => {
-            settle_all(replies, Err(e.clone()));
+            job.settle(Err(e.clone()));
             Err(e)
         }
     }
-}
-
-async fn intend(writer: &PgPool, intents: &[Intent], replies: Vec<Reply<()>>) -> Result<(), LedgerError> {
-    let (mut conn, replies) = connected(writer, replies).await?;
-    settle_all(replies, files::intend_many(&mut conn, intents).await);
-    Ok(())
-}
-
-/// All files in one transaction, or none of them: then each is looked at alone.
-async fn create(writer: &PgPool, new: &[NewFile], replies: Vec<Reply<bool>>) -> Result<(), LedgerError> {
-    let (mut conn, replies) = connected(writer, replies).await?;
-    match create_in_transaction(&mut conn, new).await {
-        Ok(Some(done)) => settle_files(replies, done, &Ok(())),
-        Ok(None) => settle_all(replies, Ok(false)),
-        Err(e) if e.is_transient() => settle_all(replies, Err(e)),
-        Err(_) => settle_all(replies, Ok(false)),
-    }
-    Ok(())
-}
-
-async fn create_in_transaction(conn: &mut Conn, new: &[NewFile]) -> Result<Option<Vec<bool>>, LedgerError> {
-    conn.begin().await?;
-    let done = files::create_many(conn, new).await?.usual();
-    match done {
-        Some(_) => conn.commit().await?,
-        None => conn.rollback().await?,
-    }
-    Ok(done)
 }
 
 /// Counts in a snapshot begun after the commit, and answers.

@@ -11,17 +11,14 @@ use crate::domain::Progress;
 use crate::ledger::connections::Connections;
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{self, NewFile, Recording};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
-use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
+use crate::ledger::writer::group::{Group, answer, counted};
 use crate::ledger::writer::tallies::Tallies;
 use crate::ledger::writer::{Answer, Broken, Keep, Reply, Transaction, alone};
 
 /// A group that ran, before the commit.
 enum Ran {
     Chunks(Vec<RecordChunk>, Vec<Result<Entry, LedgerError>>, Vec<Reply<Recorded>>),
-    Intents(Vec<Reply<()>>),
-    Files(Vec<bool>, Vec<Reply<bool>>),
     Transaction(Box<dyn Transaction>),
 }
 
@@ -41,8 +38,6 @@ impl Ran {
                 }
                 answer(&records, entries, replies, &known);
             }
-            Self::Intents(replies) => settle_all(replies, committed),
-            Self::Files(done, replies) => settle_files(replies, done, &committed),
             Self::Transaction(job) => {
                 if let Some(upload) = job.nature().forgets_of {
                     tallies.forget(upload.0);
@@ -114,13 +109,6 @@ async fn run(
                 Err(_) => {}
             }
         }
-        [Group::Intents(intents, _)] => {
-            let outcome = files::intend_many(&mut conn, intents).await;
-            if let Some(Group::Intents(_, replies)) = groups.next() {
-                ran.push(Ran::Intents(replies));
-            }
-            return outcome;
-        }
         [Group::Transaction(_)] => {
             if let Some(Group::Transaction(mut job)) = groups.next() {
                 let outcome = alone(&mut conn, &mut *job).await;
@@ -166,14 +154,6 @@ async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerErro
             let result = run_job(conn, &mut *job).await;
             (Ran::Transaction(job), result)
         }
-        Group::Intents(intents, replies) => {
-            let outcome = files::intend_many(conn, &intents).await;
-            (Ran::Intents(replies), outcome)
-        }
-        Group::Files(new, replies) => match run_files(conn, &new).await {
-            Ok(done) => (Ran::Files(done, replies), Ok(())),
-            Err(e) => (Ran::Files(vec![false; new.len()], replies), Err(e)),
-        },
         Group::Chunks(records, replies) => {
             let result = run_chunks(conn, &records).await;
             let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
@@ -195,17 +175,6 @@ async fn run_job(conn: &mut Conn, job: &mut dyn Transaction) -> Result<(), Ledge
     let result = job.run(conn).await;
     // Its own error is its outcome already.
     end_savepoint(conn, result.map(|keep| keep == Keep::Yes)).await.map(|_| ())
-}
-
-/// All at once, or none of them: then each is looked at alone.
-async fn run_files(conn: &mut Conn, new: &[NewFile]) -> Result<Vec<bool>, LedgerError> {
-    conn.execute(sql("SAVEPOINT one")).await?;
-    let (result, done) = match files::create_many(conn, new).await.map(Recording::usual) {
-        Ok(Some(done)) => (Ok(true), done),
-        Ok(None) => (Ok(false), vec![false; new.len()]),
-        Err(e) => (Err(e), vec![false; new.len()]),
-    };
-    end_savepoint(conn, result).await.map(|_| done)
 }
 
 /// All in one statement; if that fails by one of them, each in its own.

@@ -15,6 +15,7 @@ on_both!(
     restarting_many_times_at_once_leaves_one,
     an_owner_has_so_many_open_and_no_more,
     many_at_once_stay_within_the_limit,
+    uploads_at_once_are_each_their_own,
     a_list_goes_from_page_to_page,
     one_session_is_named_once,
     a_small_file_is_there_at_once,
@@ -184,6 +185,25 @@ async fn many_at_once_stay_within_the_limit(gate: Gate) {
     let all = gate.create_all(wishes, 10).await;
     assert_eq!(all.iter().filter(|c| matches!(c, Creation::Created(_))).count(), 10);
     assert_eq!(all.iter().filter(|c| **c == Creation::TooManyOpen).count(), 54);
+}
+
+/// What is written together with others that may not be is there all the same.
+async fn uploads_at_once_are_each_their_own(gate: Gate) {
+    let wishes = (0..60u32).map(|n| {
+        // Each fileId comes twice, and each owner has room for two of its ten.
+        let mut wish = gate.wish(&format!("f{}", n / 6), plan(1));
+        wish.owner = Owner::parse(&format!("owner{}", n % 3)).unwrap();
+        wish
+    });
+    let all = gate.create_all(wishes.collect(), 2).await;
+    for owner in ["owner0", "owner1", "owner2"].map(|name| Owner::parse(name).unwrap()) {
+        let found = gate.ledger.list_uploads(Some(&owner), None, None, 100).await.unwrap();
+        let created = all.iter().filter(|c| matches!(c, Creation::Created(upload) if upload.owner == owner));
+        assert_eq!((found.len(), created.count()), (2, 2), "{owner}");
+    }
+    let created = all.iter().filter(|c| matches!(c, Creation::Created(_))).count();
+    let refused = all.iter().filter(|c| matches!(c, Creation::Known(_) | Creation::TooManyOpen)).count();
+    assert_eq!((created, refused), (6, 54), "{all:?}");
 }
 
 async fn a_list_goes_from_page_to_page(gate: Gate) {

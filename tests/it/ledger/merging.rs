@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
-use chunkgate::domain::{Failure, SessionId, State};
+use chunkgate::domain::{Failure, Owner, SessionId, State};
 use chunkgate::ledger::{Failing, Ledger, LedgerError, Recorded};
 
 use super::{Gate, LEASE, config, on_both, progress, take_lease, take_over};
@@ -16,6 +16,7 @@ on_both!(
     an_overtaken_holder_moves_nothing,
     a_lease_that_was_granted_unheard_is_ours,
     a_merge_ends_in_a_file,
+    merges_at_once_are_each_their_own,
     a_merge_goes_back_for_what_is_missing,
     a_merge_fails,
     of_abort_expire_and_merge_one_wins,
@@ -121,6 +122,33 @@ async fn a_merge_ends_in_a_file(gate: Gate) {
     ] {
         assert!(!gone, "completed is for good");
     }
+}
+
+/// What is written together with others whose lease is lost is there all the same.
+async fn merges_at_once_are_each_their_own(gate: Gate) {
+    let mut merges = Vec::new();
+    for n in 0..32 {
+        merges.push(gate.full(&format!("f{n}"), 1).await);
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, (upload, lease)) in merges.into_iter().enumerate() {
+        let (ledger, file) = (gate.ledger.clone(), gate.file(&upload));
+        let event = gate.event(&upload, EventKind::Completed);
+        let lease = if n % 4 == 0 { ledger.new_lease() } else { lease };
+        tasks.spawn(async move {
+            let completed = ledger.complete(upload.id, lease, &file, &[event]).await.unwrap();
+            (upload, completed, n % 4 != 0)
+        });
+    }
+    for (upload, completed, expected) in tasks.join_all().await {
+        assert_eq!(completed, expected);
+        let state = gate.ledger.upload(upload.id).await.unwrap().unwrap().state;
+        assert_eq!(matches!(state, State::Completed { .. }), expected, "{state:?}");
+        let file = gate.ledger.find_file(&upload.owner, &upload.file_id).await.unwrap();
+        assert_eq!(file.is_some(), expected);
+    }
+    assert_eq!(gate.ledger.outbox_counts().await.unwrap().pending, 24);
+    assert_eq!(gate.ledger.used_bytes(&Owner::local()).await.unwrap(), 32 << 20);
 }
 
 async fn a_merge_goes_back_for_what_is_missing(gate: Gate) {
