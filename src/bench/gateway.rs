@@ -1,5 +1,7 @@
 //! The gateway's own API, as pages and SDKs speak it.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,12 +30,14 @@ pub struct GatewayProtocol {
     url: String,
     mode: Mode,
     key: Option<Secret>,
+    /// Of which a chunk's answer has said that they are complete: nobody asks.
+    complete: Mutex<HashSet<String>>,
 }
 
 impl GatewayProtocol {
     /// Speaks to the gateway at this URL.
     pub fn new(client: Client, url: &str, mode: Mode, key: Option<Secret>) -> Self {
-        Self { client, url: url.trim_end_matches('/').to_owned(), mode, key }
+        Self { client, url: url.trim_end_matches('/').to_owned(), mode, key, complete: Mutex::default() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -83,11 +87,16 @@ impl Protocol for GatewayProtocol {
             Mode::Form => self.form(file, index, pace),
             Mode::File => self.request(Method::POST, &format!("/files?fileId={0}&fileName={0}", file.id)).body(raw()),
         };
-        answer(request.send().await?).await.map(drop)
+        let stored = answer(request.send().await?).await?;
+        if stored["complete"] == true {
+            self.complete.lock().unwrap_or_else(PoisonError::into_inner).insert(file.id.clone());
+        }
+        Ok(())
     }
 
     async fn end(&self, _: &str, file: &Content) -> Result<(), Failed> {
-        if self.mode == Mode::File {
+        let is_complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner).remove(&file.id);
+        if self.mode == Mode::File || is_complete {
             return Ok(());
         }
         loop {

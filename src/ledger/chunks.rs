@@ -1,8 +1,10 @@
 //! What is recorded of an upload.
 
-use crate::domain::{Chunk, Part, Received, UploadId};
+use serde::de::DeserializeOwned;
+
+use crate::domain::{Chunk, Crc64, Part, PartNumber, Received, UploadId};
 use crate::ledger::Ledger;
-use crate::ledger::db::sql;
+use crate::ledger::db::{Statement, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns};
 
@@ -21,30 +23,70 @@ impl Ledger {
     /// Index and length of its recorded chunks, in order: what a client that
     /// comes back must know.
     pub async fn received(&self, id: UploadId) -> Result<Vec<Received>, LedgerError> {
-        let text = "SELECT upload_id, chunk_index, bytes FROM chunks WHERE upload_id = $1 ORDER BY chunk_index";
-        let rows = self.read().await?.rows(sql(text).bind(id.0)).await?;
-        let read = |row| {
-            let read = Reader::new(row, "chunks", &["upload_id"]);
-            Ok(Received { index: read.count("chunk_index")?, bytes: read.size("bytes")? })
+        let text = "SELECT {list c.chunk_index, c.bytes} AS list FROM \
+                    (SELECT chunk_index, bytes FROM chunks WHERE upload_id = $1 ORDER BY chunk_index) AS c";
+        let listed: Vec<(i64, i64)> = self.list(sql(text).bind(id.0)).await?;
+        let read = |(index, bytes)| {
+            let at = ListedAt { table: "chunks", upload: id, key: "chunk_index", of: index };
+            Ok(Received { index: at.count(index)?, bytes: at.size(bytes)? })
         };
-        rows.iter().map(read).collect()
+        listed.into_iter().map(read).collect()
     }
 
     /// The indexes of its recorded chunks, in order.
     pub async fn chunk_indexes(&self, id: UploadId) -> Result<Vec<u32>, LedgerError> {
-        let text = "SELECT upload_id, chunk_index FROM chunks WHERE upload_id = $1 ORDER BY chunk_index";
-        let rows = self.read().await?.rows(sql(text).bind(id.0)).await?;
-        rows.iter().map(|row| Reader::new(row, "chunks", &["upload_id"]).count("chunk_index")).collect()
+        let text = "SELECT {list c.chunk_index} AS list FROM \
+                    (SELECT chunk_index FROM chunks WHERE upload_id = $1 ORDER BY chunk_index) AS c";
+        let listed: Vec<(i64,)> = self.list(sql(text).bind(id.0)).await?;
+        let read = |(index,)| ListedAt { table: "chunks", upload: id, key: "chunk_index", of: index }.count(index);
+        listed.into_iter().map(read).collect()
     }
 
     /// The parts that its object will be made of, in order: chunks that are
     /// parts by themselves, and parts that are not one chunk.
     pub async fn parts(&self, id: UploadId) -> Result<Vec<Part>, LedgerError> {
-        let text = "SELECT upload_id, chunk_index + 1 AS part_number, bytes, crc64, etag FROM chunks \
+        let text = "SELECT {list p.part_number, p.bytes, p.crc64, p.etag} AS list FROM \
+                    (SELECT chunk_index + 1 AS part_number, bytes, crc64, etag FROM chunks \
                     WHERE upload_id = $1 AND etag IS NOT NULL \
                     UNION ALL \
-                    SELECT upload_id, part_number, bytes, crc64, etag FROM parts WHERE upload_id = $1 \
-                    ORDER BY part_number";
-        self.read().await?.rows(sql(text).bind(id.0)).await?.iter().map(rows::part).collect()
+                    SELECT part_number, bytes, crc64, etag FROM parts WHERE upload_id = $1 \
+                    ORDER BY part_number) AS p";
+        let listed: Vec<(i64, i64, i64, String)> = self.list(sql(text).bind(id.0)).await?;
+        let read = |(number, bytes, crc64, etag): (i64, i64, i64, String)| {
+            let at = ListedAt { table: "parts", upload: id, key: "part_number", of: number };
+            let part_number = PartNumber::new(at.count(number)?).ok_or_else(|| at.corrupt("part_number"))?;
+            Ok(Part { number: part_number, bytes: at.size(bytes)?, etag, crc64: Some(Crc64(crc64.cast_unsigned())) })
+        };
+        listed.into_iter().map(read).collect()
+    }
+
+    /// The rows of `{list …}`, which come as one: taken one by one, each would
+    /// cost more than all that is in it.
+    async fn list<T: DeserializeOwned>(&self, statement: Statement) -> Result<Vec<T>, LedgerError> {
+        let Some(row) = self.read().await?.row(statement).await? else { return Ok(Vec::new()) };
+        Reader::new(&row, "chunks", &[]).parse::<String, _>("list", |json| serde_json::from_str(&json).ok())
+    }
+}
+
+/// What an error says of a row that came in a list.
+struct ListedAt {
+    table: &'static str,
+    upload: UploadId,
+    key: &'static str,
+    of: i64,
+}
+
+impl ListedAt {
+    fn count(&self, n: i64) -> Result<u32, LedgerError> {
+        u32::try_from(n).map_err(|_| self.corrupt(self.key))
+    }
+
+    fn size(&self, n: i64) -> Result<u64, LedgerError> {
+        u64::try_from(n).map_err(|_| self.corrupt("bytes"))
+    }
+
+    fn corrupt(&self, column: &'static str) -> LedgerError {
+        let row = format!("upload_id={} {}={}", self.upload, self.key, self.of);
+        LedgerError::Corrupt { table: self.table, column, row }
     }
 }

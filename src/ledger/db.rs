@@ -66,6 +66,7 @@ pub(super) struct Statement {
 /// `{immediate}` begins a transaction that writes;
 /// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
+/// `{list a, b}` is one JSON list of all rows, each a list of these;
 /// `{rows 1 name:type …}` are the rows `r` of the list `$1`, which `Statement::bind_rows` binds.
 pub(super) const fn sql(text: &'static str) -> Statement {
     Statement { text, values: Vec::new() }
@@ -107,7 +108,10 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
             ("skip_locked", Backend::Postgres) => out.push_str("FOR UPDATE SKIP LOCKED"),
             (word, backend) => match word.strip_prefix("rows ") {
                 Some(columns) => out.push_str(&rows_of(backend, columns)),
-                None => out.push_str(&any_of(backend, word)),
+                None => match word.strip_prefix("list ") {
+                    Some(columns) => out.push_str(&list_of(backend, columns)),
+                    None => out.push_str(&any_of(backend, word)),
+                },
             },
         }
         rest = after;
@@ -136,6 +140,13 @@ fn rows_of(backend: Backend, columns: &str) -> String {
             let columns: Vec<String> = columns.map(|(name, kind)| format!("{name} {kind}")).collect();
             format!("json_to_recordset(CAST(${n} AS JSON)) AS r ({})", columns.join(", "))
         }
+    }
+}
+
+fn list_of(backend: Backend, columns: &str) -> String {
+    match backend {
+        Backend::Sqlite => format!("json_group_array(json_array({columns}))"),
+        Backend::Postgres => format!("CAST(coalesce(json_agg(json_build_array({columns})), '[]') AS TEXT)"),
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::domain::{
-    Checksum, Chunk, Crc64, Failure, File, FileId, Geometry, Lease, LeaseToken, Object, ObjectKey, Owner, Part,
-    PartNumber, Progress, SessionId, State, Status, Timestamp, Upload, UploadId,
+    Checksum, Chunk, Crc64, Failure, File, FileId, Geometry, Lease, LeaseToken, Object, ObjectKey, Owner, Progress,
+    SessionId, State, Status, Timestamp, Upload, UploadId,
 };
 use crate::ledger::db::{Column, Row};
 use crate::ledger::error::LedgerError;
@@ -199,17 +199,6 @@ pub(super) fn chunk(row: &Row) -> Result<Option<Chunk>, LedgerError> {
         // Null for a chunk that is not a part by itself.
         etag: read.get::<Option<String>>("c_etag")?.unwrap_or_default(),
     }))
-}
-
-/// Reads a part.
-pub(super) fn part(row: &Row) -> Result<Part, LedgerError> {
-    let read = Reader::new(row, "parts", &["upload_id", "part_number"]);
-    Ok(Part {
-        number: read.parse::<i64, _>("part_number", |n| PartNumber::new(u32::try_from(n).ok()?))?,
-        bytes: read.size("bytes")?,
-        etag: read.get("etag")?,
-        crc64: Some(read.crc64("crc64")?),
-    })
 }
 
 /// Reads a file.

@@ -71,6 +71,10 @@ async fn a_corrupt_row_is_named(gate: Gate) {
         "{corrupt}"
     );
 
+    let corrupt = gate.ledger.received(upload.id).await.unwrap_err();
+    let row = format!("upload_id={} chunk_index=2", upload.id);
+    assert_eq!(corrupt, LedgerError::Corrupt { table: "chunks", column: "bytes", row });
+
     gate.meddle("UPDATE uploads SET state = 'thinking'").await;
     let corrupt = gate.ledger.find_upload(&upload.owner, &upload.file_id).await.unwrap_err();
     let row = format!("id={} owner=local file_id=a", upload.id);
