@@ -11,7 +11,7 @@ use crate::domain::rules::{self, Declared};
 use crate::domain::{
     Checksum, Crc64, FileId, Geometry, Grant, Object, ObjectKey, Plan, Refusal, State, Terms, Upload, UploadId,
 };
-use crate::engine::hooks::Requester;
+use crate::engine::hooks::{Alone, Requester};
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{Creation, FileCreation, NewUpload};
 use crate::store::body_of;
@@ -89,22 +89,23 @@ impl Engine {
     /// fileId and that agrees with what is said of it.
     pub async fn create(&self, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
         let wanted = wanted.granted(grant)?;
-        let (mut _alone, mut known) = (None, None);
-        if let Some(file_id) = &wanted.file_id {
-            _alone = self.alone(&grant.owner, file_id).await;
-            known = self.shared.ledger.find_upload(&grant.owner, file_id).await?;
-        }
+        // Until this upload has its row: the others then find it.
+        let mut alone = self.alone(&grant.owner, wanted.file_id.as_ref()).await?;
+        let known = match &wanted.file_id {
+            Some(file_id) => self.shared.ledger.find_upload(&grant.owner, file_id).await?,
+            None => None,
+        };
         // An upload that is known is judged by what was agreed then, before
         // today's limits and an impossible chunk size can refuse it.
         if let Some(upload) = known.as_ref().filter(|u| rules::closed(&u.state).is_none()) {
             if wanted.restart {
-                return self.restart(upload, grant, wanted).await;
+                return self.restart(upload, grant, wanted, alone.as_mut()).await;
             }
             rules::agrees(upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
             let upload = self.declared_late(upload.clone(), wanted.checksum).await?;
             return Ok(CreatedUpload::known(upload));
         }
-        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from).await?;
+        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from, alone.as_mut()).await?;
         if new.geometry.count() == 0 {
             let created = self.create_empty(new, None).await?;
             rules::agrees(&created.upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
@@ -163,11 +164,17 @@ impl Engine {
         Refusal::QuotaExceeded { bytes, used, quota: self.shared.settings.allowance.bytes_max.unwrap_or(u64::MAX) }
     }
 
-    async fn restart(&self, old: &Upload, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
+    async fn restart(
+        &self,
+        old: &Upload,
+        grant: &Grant,
+        wanted: CreateUpload,
+        alone: Option<&mut Alone<'_>>,
+    ) -> Result<CreatedUpload, EngineError> {
         if let State::Completed { .. } | State::Completing { .. } = old.state {
             return Err(not_given_up(&old.state).into());
         }
-        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from).await?;
+        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from, alone).await?;
         if new.geometry.count() == 0 {
             return self.create_empty(new, Some(old)).await;
         }

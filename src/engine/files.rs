@@ -103,10 +103,11 @@ impl Engine {
     /// The application is asked about a file once: one that comes again finds
     /// out at the end that it is there.
     async fn file_consented(&self, new: NewUpload, wanted: &CreateUpload) -> Result<NewUpload, EngineError> {
-        let Some(file_id) = &wanted.file_id else { return self.consented(new, &wanted.from).await };
-        let Some(_alone) = self.alone(&new.owner, file_id).await else { return Ok(new) };
-        let is_there = self.shared.ledger.find_file(&new.owner, file_id).await?.is_some();
-        if is_there { Ok(new) } else { self.consented(new, &wanted.from).await }
+        let mut alone = self.alone(&new.owner, wanted.file_id.as_ref()).await?;
+        if alone.is_some() && self.shared.ledger.find_file(&new.owner, &new.file_id).await?.is_some() {
+            return Ok(new);
+        }
+        self.consented(new, &wanted.from, alone.as_mut()).await
     }
 
     /// What can be refused before the body is read is refused then.

@@ -173,6 +173,30 @@ async fn without_the_applications_consent_nothing_begins() {
     }
 }
 
+/// Those who wait for an application that is silent are told with the one who
+/// asked: each would wait as long again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_silent_application_waits_once() {
+    let application = Application::start().await;
+    for on in On::BOTH {
+        let gateway = application.gateway(on, "before_create").await;
+        let asked = application.asked().len();
+        application.says_after(Duration::from_secs(60), 204, "");
+        let wanted = || json!({"fileId": "a", "fileName": "a", "fileSize": 5});
+        let creating = futures_util::future::join_all((0..4).map(|_| gateway.post("/uploads", wanted())));
+        let putting = futures_util::future::join_all((0..4).map(|_| post_file(&gateway, "fileName=a&fileId=a")));
+        // One after the other they would take 40 s.
+        let both = futures_util::future::join(creating, putting);
+        let (created, put) = tokio::time::timeout(Duration::from_secs(12), both).await.expect("all are told at once");
+        for answer in created.iter().chain(&put) {
+            answer.is_refused(503, "hook_unavailable");
+        }
+        assert_eq!(application.asked().len(), asked + 1);
+        application.says(204, "");
+        assert_eq!(gateway.post("/uploads", wanted()).await.status, 201);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_application_says_of_a_file_goes_to_who_completed_it() {
     let application = Application::start().await;
