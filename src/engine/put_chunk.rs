@@ -222,7 +222,7 @@ impl Engine {
 
     /// The store has no such multipart upload while one is being written to:
     /// completed or ended meanwhile, or lost.
-    async fn lost(&self, upload: &Upload) -> Result<EngineError, EngineError> {
+    pub(super) async fn lost(&self, upload: &Upload) -> Result<EngineError, EngineError> {
         let now = self.shared.ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
         let again = Refusal::StoreUnavailable { reason: "the upload was being merged meanwhile" };
         if let State::Open { .. } = now.state {

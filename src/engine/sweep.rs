@@ -6,10 +6,10 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::domain::event::{EventKind, Subject};
-use crate::domain::{ObjectKey, Upload, UploadId};
+use crate::domain::{ObjectKey, Timestamp, Upload, UploadId};
 use crate::engine::deliver::GIVE_UP_AFTER;
 use crate::engine::finish::Entry;
-use crate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
+use crate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig, direct};
 use crate::ledger::Remains;
 use crate::store::{StoreError, Target};
 
@@ -54,6 +54,12 @@ impl Swept {
         let Self { merges, expired, cleaned, orphans, deliveries, rows: _ } = *self;
         [merges, expired, cleaned, orphans, deliveries].into_iter().max() >= Some(u64::from(ROWS_PER_TURN))
     }
+}
+
+/// When nothing of an upload that has ended can come into the store any more.
+fn settles_at(remains: &Remains) -> Timestamp {
+    let used_until = if remains.is_direct { remains.ended_at.plus(direct::EXPIRES_IN) } else { remains.ended_at };
+    used_until.plus(CLEAN_GRACE)
 }
 
 /// Where a sweeper stands.
@@ -161,7 +167,7 @@ impl Engine {
         let (ledger, mut cleaned) = (&self.shared.ledger, 0);
         for remains in ledger.remains(self.shared.clock.now(), ROWS_PER_TURN).await? {
             let now = self.shared.clock.now();
-            let settles_at = remains.ended_at.plus(CLEAN_GRACE);
+            let settles_at = settles_at(&remains);
             let mut clean = self.clean(&remains).await;
             if matches!(clean, Ok(true)) {
                 clean = self.remove_late_object(&remains).await.map(|()| true);

@@ -25,6 +25,8 @@ pub struct Remains {
     pub ended_at: Timestamp,
     /// Whether it was given up or expired: then nothing may lie under its key.
     pub given_up: bool,
+    /// Whether clients were given URLs of the store to put parts at.
+    pub is_direct: bool,
 }
 
 impl Ledger {
@@ -76,7 +78,7 @@ impl Ledger {
     /// Ended uploads of which the store may hold parts and that are due by
     /// `now`, those first that were due first. One that has just ended is due at once.
     pub async fn remains(&self, now: Timestamp, limit: u32) -> Result<Vec<Remains>, LedgerError> {
-        let text = "SELECT id, object_key, session, begins, ended_at, state FROM uploads \
+        let text = "SELECT id, object_key, session, begins, ended_at, state, is_direct FROM uploads \
                     WHERE clean_at <= $1 ORDER BY clean_at LIMIT $2";
         self.read().await?.rows(sql(text).bind(now.millis()).bind(limit)).await?.iter().map(remains).collect()
     }
@@ -147,6 +149,7 @@ fn remains(row: &Row) -> Result<Remains, LedgerError> {
             Status::Aborted | Status::Expired => true,
             Status::Uploading | Status::Completing | Status::Completed | Status::Failed => false,
         },
+        is_direct: read.get("is_direct")?,
     })
 }
 
