@@ -11,7 +11,7 @@ use crate::domain::event::{EventKind, Subject};
 use crate::domain::{File, FileId, Owner, Refusal, rules};
 use crate::engine::gate::Passage;
 use crate::engine::{Engine, EngineError, keys};
-use crate::ledger::NewUpload;
+use crate::ledger::{KeyOrigin, NewUpload};
 use crate::notify::envelope::{self, Beginning};
 use crate::notify::{Hook, Reply};
 
@@ -132,7 +132,9 @@ impl Engine {
             let random = self.shared.clock.random();
             let key = keys::object_key(&template, None, &new.owner, &new.file_name, new.at, random);
             new.key = key.ok_or_else(|| format!("objectKey is no key: {template}"))?;
-            new.key_is_chosen = true;
+            if !template.contains("{random}") {
+                new.key_origin = KeyOrigin::Chosen { is_occupied: false };
+            }
         }
         Ok(new)
     }

@@ -16,6 +16,7 @@ pub mod intake;
 pub mod keys;
 mod kinds;
 mod lease;
+mod objects;
 pub mod put_chunk;
 pub mod reins;
 pub mod session;

@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{Intent, NewFile};
+use crate::ledger::files::NewFile;
 use crate::ledger::record::{RecordChunk, Recorded};
+use crate::ledger::underway::Intent;
 use crate::ledger::{End, Nature, Pools};
 use group::{Group, group};
 use tallies::Tallies;

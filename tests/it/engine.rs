@@ -24,6 +24,7 @@ use futures_util::StreamExt as _;
 
 use crate::postgres;
 
+mod keys;
 mod lost;
 
 const CHUNK: usize = 1000;

@@ -7,8 +7,9 @@ use uuid::Uuid;
 
 use crate::domain::Progress;
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{Intent, NewFile};
+use crate::ledger::files::NewFile;
 use crate::ledger::record::{Entry, RecordChunk, Recorded};
+use crate::ledger::underway::Intent;
 use crate::ledger::writer::{Answer, Reply, Transaction, Write, closed};
 
 /// Of what was asked for at the same time, nothing waits for anything else of it.

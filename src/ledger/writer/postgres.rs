@@ -8,8 +8,9 @@ use sqlx::PgPool;
 
 use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
-use crate::ledger::files::{self, Intent, NewFile};
+use crate::ledger::files::{self, NewFile};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
+use crate::ledger::underway::{self, Intent};
 use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
 use crate::ledger::writer::{Reply, Transaction, alone, closed};
 
@@ -100,7 +101,7 @@ async fn connected<T: Clone>(writer: &PgPool, replies: Vec<Reply<T>>) -> Result<
 
 async fn intend(writer: &PgPool, intents: &[Intent], replies: Vec<Reply<()>>) -> Result<(), LedgerError> {
     let (mut conn, replies) = connected(writer, replies).await?;
-    settle_all(replies, files::intend_many(&mut conn, intents).await);
+    settle_all(replies, underway::intend_many(&mut conn, intents).await);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::files::{self, NewFile, Recording};
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
+use crate::ledger::underway;
 use crate::ledger::writer::group::{Group, answer, counted, settle_all, settle_files};
 use crate::ledger::writer::tallies::Tallies;
 use crate::ledger::writer::{Answer, Broken, Keep, Reply, Transaction, alone};
@@ -115,7 +116,7 @@ async fn run(
             }
         }
         [Group::Intents(intents, _)] => {
-            let outcome = files::intend_many(&mut conn, intents).await;
+            let outcome = underway::intend_many(&mut conn, intents).await;
             if let Some(Group::Intents(_, replies)) = groups.next() {
                 ran.push(Ran::Intents(replies));
             }
@@ -167,7 +168,7 @@ async fn run_group(conn: &mut Conn, group: Group) -> (Ran, Result<(), LedgerErro
             (Ran::Transaction(job), result)
         }
         Group::Intents(intents, replies) => {
-            let outcome = files::intend_many(conn, &intents).await;
+            let outcome = underway::intend_many(conn, &intents).await;
             (Ran::Intents(replies), outcome)
         }
         Group::Files(new, replies) => match run_files(conn, &new).await {

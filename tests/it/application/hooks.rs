@@ -83,16 +83,16 @@ async fn the_application_chooses_the_key_and_adds_metadata() {
         };
         assert_eq!(create("a").await.json["metadata"], json!({"own": "1", "order": "17"}));
         // Its key is its own, from the beginning on and whatever comes.
-        create("b").await.is_refused(409, "upload_conflict");
-        post_file(&gateway, "fileName=b&fileId=b").await.is_refused(409, "upload_conflict");
+        create("b").await.is_refused(409, "key_taken");
+        post_file(&gateway, "fileName=b&fileId=b").await.is_refused(409, "key_taken");
         gateway.put_all("a", &content(CHUNK, 2), CHUNK).await;
         let event = gateway.hooks.wait_for("a").await;
         assert_eq!(event.json["data"]["objectKey"], "orders/17/a.bin");
-        create("b").await.is_refused(409, "upload_conflict");
+        create("b").await.is_refused(409, "key_taken");
         assert_eq!(gateway.download("a").await, content(CHUNK, 2));
         // A file that was deleted may still be on its way out of the store.
         assert_eq!(gateway.delete("/files/a").await.status, 204);
-        create("b").await.is_refused(409, "upload_conflict");
+        create("b").await.is_refused(409, "key_taken");
 
         // One that nothing was sent for left nothing; so its key is free at once.
         application.says(200, json!({"objectKey": "orders/18/a.bin"}));
