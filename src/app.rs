@@ -260,8 +260,8 @@ async fn say_what_is_due(config: &Config, ledger: &Ledger, clock: &dyn Clock) ->
     }
     let before = clock.now().minus(config.sweep.orphan_after);
     let objects = ledger.objects_underway(before, ROWS).await.map_err(failed)?;
-    for key in &objects {
-        info!(%key, "would remove an object that became no file from the store");
+    for object in &objects {
+        info!(key = %object.key, "would remove an object that became no file from the store");
     }
     if expired.is_empty() && merges.is_empty() && remains.is_empty() && objects.is_empty() {
         info!("nothing to clean up");

@@ -20,6 +20,8 @@ CREATE TABLE uploads (
     checksum      TEXT,
     auto_complete BOOLEAN NOT NULL,
     object_key    TEXT    NOT NULL,
+    -- Whether what lies under its key is its own: until nothing of it is left there.
+    holds_key     BOOLEAN NOT NULL DEFAULT TRUE,
     -- What it has of its owner's bytes while it is open.
     reserved_bytes BIGINT NOT NULL DEFAULT 0,
     -- Whether clients were given URLs of the store to put parts at.
@@ -59,7 +61,7 @@ CREATE INDEX uploads_completing ON uploads (lease_until) WHERE state = 'completi
 CREATE INDEX uploads_with_remains ON uploads (clean_at) WHERE clean_at IS NOT NULL;
 CREATE INDEX uploads_with_chunks ON uploads (ended_at) WHERE chunks_kept;
 CREATE INDEX uploads_given_up ON uploads (ended_at) WHERE state IN ('aborted', 'expired');
-CREATE INDEX uploads_of_key ON uploads (object_key);
+CREATE INDEX uploads_of_key ON uploads (object_key) WHERE holds_key;
 
 -- What was acknowledged. No foreign key: on Postgres its check would lock the
 -- upload's row, which all of the upload's chunks would then share.
@@ -157,15 +159,24 @@ CREATE TABLE api_keys (
 );
 
 -- Objects that are being put in one request, until their files are recorded:
--- what a crash leaves in the store is found by these.
+-- what a crash leaves in the store is found by these. And for as long as a
+-- transaction takes, keys that the application chose.
 CREATE TABLE objects_underway (
-    object_key TEXT    NOT NULL PRIMARY KEY,
-    begun_at   BIGINT  NOT NULL,
+    object_key  TEXT    NOT NULL PRIMARY KEY,
+    -- Of which upload: others may have the key before it and after it.
+    upload_id   UUID    NOT NULL,
+    -- Who may try again, where the application chose the key.
+    owner       TEXT,
+    file_id     TEXT,
+    begun_at    BIGINT  NOT NULL,
     -- Its time is over: it becomes no file any more, and is removed.
-    condemned  BOOLEAN NOT NULL DEFAULT FALSE
+    condemned   BOOLEAN NOT NULL DEFAULT FALSE,
+    -- Until when on the lease clock whoever puts it, or removes it, is alone with it.
+    lease_until BIGINT  NOT NULL DEFAULT 0
 );
 
 CREATE INDEX objects_underway_by_age ON objects_underway (begun_at);
+CREATE INDEX objects_underway_leased ON objects_underway (lease_until) WHERE lease_until <> 0;
 
 -- What one gateway does for all of them. Times are those of the lease clock.
 CREATE TABLE jobs (

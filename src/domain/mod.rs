@@ -27,6 +27,6 @@ pub use checksum::{Checksum, ChecksumAlgorithm, Crc64};
 pub use grant::{Grant, Scope, Scopes, Terms};
 pub use ids::{EventId, FileId, LeaseToken, ObjectKey, Owner, PartNumber, SessionId, UploadId};
 pub use plan::{Geometry, Learning, Plan};
-pub use refusal::Refusal;
+pub use refusal::{KeyHolder, Refusal};
 pub use time::Timestamp;
 pub use upload::{Chunk, Failure, File, Lease, Object, Part, Progress, Received, State, Status, Upload};

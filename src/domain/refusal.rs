@@ -88,8 +88,8 @@ pub enum Refusal {
     ChunkSuperseded { index: u32 },
     /// The upload is known with other properties.
     UploadConflict { reason: String },
-    /// The application chose an object key that another upload has.
-    KeyTaken,
+    /// The application chose an object key that is not to be had.
+    KeyTaken { holder: KeyHolder },
     /// The upload is completed.
     UploadCompleted,
     /// The upload is being merged.
@@ -138,9 +138,20 @@ pub enum Refusal {
     Internal,
 }
 
+/// Who has an object key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyHolder {
+    /// Another upload, open or completed.
+    Upload,
+    /// One that is over, or a file that was deleted: the store may still have something of it.
+    Remains,
+    /// Nobody of ours: there is an object that none of our uploads put there.
+    Stranger,
+}
+
 impl Refusal {
     /// Every code there is, in order: what `openapi.yaml` lists.
-    pub const CODES: [&str; 58] = [
+    pub const CODES: [&str; 59] = [
         "body_timeout",
         "body_too_long",
         "body_too_short",
@@ -167,6 +178,7 @@ impl Refusal {
         "invalid_parameter",
         "invalid_request",
         "issuer_unavailable",
+        "key_taken",
         "length_required",
         "metadata_too_large",
         "method_not_allowed",
@@ -259,7 +271,8 @@ impl Refusal {
             Self::BodyTimeout { .. } => "body_timeout",
             Self::ChunkConflict { .. } => "chunk_conflict",
             Self::ChunkSuperseded { .. } => "chunk_superseded",
-            Self::UploadConflict { .. } | Self::KeyTaken => "upload_conflict",
+            Self::KeyTaken { .. } => "key_taken",
+            Self::UploadConflict { .. } => "upload_conflict",
             Self::UploadCompleted => "upload_completed",
             Self::UploadCompleting => "upload_completing",
             Self::ChunksMissing { .. } => "chunks_missing",

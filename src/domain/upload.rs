@@ -154,6 +154,14 @@ impl Status {
         }
     }
 
+    /// Whether it has ended without a file: then its fileId is free again.
+    pub const fn is_over(self) -> bool {
+        match self {
+            Self::Failed | Self::Aborted | Self::Expired => true,
+            Self::Uploading | Self::Completing | Self::Completed => false,
+        }
+    }
+
     /// Reads the name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)

@@ -48,7 +48,7 @@ impl Engine {
         let mut sessions = Vec::new();
         sessions.extend(remains.session.clone());
         // Begun more often than recorded: the store is asked what it has under this very key.
-        if remains.begins > u32::from(remains.session.is_some()) {
+        if remains.by_key && remains.begins > u32::from(remains.session.is_some()) {
             let listed = self.shared.store.list_uploads(remains.key.as_str()).await?;
             sessions.extend(listed.into_iter().filter(|u| u.key == remains.key.as_str()).map(|u| u.session));
         }

@@ -2,19 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde_json::Value;
-use tracing::warn;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
-use crate::domain::{
-    Checksum, Crc64, FileId, Geometry, Grant, Object, ObjectKey, Plan, Refusal, State, Terms, Upload, UploadId,
-};
-use crate::engine::hooks::Requester;
+use crate::domain::{Checksum, FileId, Geometry, Grant, Plan, Refusal, State, Terms, Upload, UploadId};
+use crate::engine::hooks::{Alone, Requester};
 use crate::engine::{Engine, EngineError, keys};
-use crate::ledger::{Creation, FileCreation, NewUpload};
-use crate::store::body_of;
+use crate::ledger::{Creation, KeyOrigin, NewUpload};
 
 /// What a client says of a file it wants to upload.
 #[derive(Clone, Debug)]
@@ -89,27 +84,29 @@ impl Engine {
     /// fileId and that agrees with what is said of it.
     pub async fn create(&self, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
         let wanted = wanted.granted(grant)?;
-        let (mut _alone, mut known) = (None, None);
-        if let Some(file_id) = &wanted.file_id {
-            _alone = self.alone(&grant.owner, file_id).await;
-            known = self.shared.ledger.find_upload(&grant.owner, file_id).await?;
-        }
+        // Until this upload has its row: the others then find it.
+        let mut alone = self.alone(&grant.owner, wanted.file_id.as_ref()).await?;
+        let known = match &wanted.file_id {
+            Some(file_id) => self.shared.ledger.find_upload(&grant.owner, file_id).await?,
+            None => None,
+        };
         // An upload that is known is judged by what was agreed then, before
         // today's limits and an impossible chunk size can refuse it.
         if let Some(upload) = known.as_ref().filter(|u| rules::closed(&u.state).is_none()) {
             if wanted.restart {
-                return self.restart(upload, grant, wanted).await;
+                return self.restart(upload, grant, wanted, alone.as_mut()).await;
             }
             rules::agrees(upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
             let upload = self.declared_late(upload.clone(), wanted.checksum).await?;
             return Ok(CreatedUpload::known(upload));
         }
-        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from).await?;
+        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from, alone.as_mut()).await?;
         if new.geometry.count() == 0 {
             let created = self.create_empty(new, None).await?;
             rules::agrees(&created.upload, &wanted.cut.declared(wanted.checksum.as_ref()))?;
             return Ok(created);
         }
+        let new = self.look_at_key(new).await?;
         let creation = self.shared.ledger.create_upload(&new, self.shared.settings.allowance).await?;
         self.created(creation, &new, &wanted).await
     }
@@ -143,7 +140,7 @@ impl Engine {
                 let upload = self.declared_late(upload, wanted.checksum).await?;
                 Ok(CreatedUpload::known(upload))
             }
-            other @ (Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
+            other @ (Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken(_) | Creation::BeingPut) => {
                 Err(self.not_created(new, &other).into())
             }
         }
@@ -153,7 +150,8 @@ impl Engine {
         match creation {
             Creation::TooManyOpen => Refusal::TooManyUploads { max: self.shared.settings.allowance.open_uploads_max },
             Creation::NoRoom { used_bytes } => self.no_room(new.reserved_bytes, *used_bytes),
-            Creation::KeyTaken => Refusal::KeyTaken,
+            Creation::KeyTaken(holder) => Refusal::KeyTaken { holder: *holder },
+            Creation::BeingPut => being_put(),
             Creation::Created(_) | Creation::Known(_) => Refusal::Internal,
         }
     }
@@ -163,21 +161,28 @@ impl Engine {
         Refusal::QuotaExceeded { bytes, used, quota: self.shared.settings.allowance.bytes_max.unwrap_or(u64::MAX) }
     }
 
-    async fn restart(&self, old: &Upload, grant: &Grant, wanted: CreateUpload) -> Result<CreatedUpload, EngineError> {
+    async fn restart(
+        &self,
+        old: &Upload,
+        grant: &Grant,
+        wanted: CreateUpload,
+        alone: Option<&mut Alone<'_>>,
+    ) -> Result<CreatedUpload, EngineError> {
         if let State::Completed { .. } | State::Completing { .. } = old.state {
             return Err(not_given_up(&old.state).into());
         }
-        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from).await?;
+        let new = self.consented(self.new_upload(grant, &wanted)?, &wanted.from, alone).await?;
         if new.geometry.count() == 0 {
             return self.create_empty(new, Some(old)).await;
         }
+        let new = self.look_at_key(new).await?;
         let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
         let creation = self.shared.ledger.restart_upload(old.id, &new, self.shared.settings.allowance, &events).await?;
         self.deliver_soon();
         match creation {
             Creation::Created(upload) => Ok(CreatedUpload::new(upload)),
             Creation::Known(upload) => Err(not_given_up(&upload.state).into()),
-            other @ (Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
+            other @ (Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken(_) | Creation::BeingPut) => {
                 Err(self.not_created(&new, &other).into())
             }
         }
@@ -233,101 +238,11 @@ impl Engine {
             checksum: wanted.checksum,
             auto_complete: wanted.auto_complete.unwrap_or(upload.auto_complete),
             key,
-            key_is_chosen: false,
+            key_origin: KeyOrigin::Drawn,
             reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(upload.expires_after),
         })
-    }
-
-    /// A file of no bytes is completed by its creation: first the object, then
-    /// the row, so that the store being away creates nothing and gives nothing
-    /// up. In a task of its own, for what is in the store wants its row.
-    async fn create_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
-        let verified = match &new.checksum {
-            None => true,
-            Some(Checksum::Crc64(crc)) => *crc == Crc64::EMPTY,
-            Some(Checksum::Md5(digest)) => hex::encode(digest) == MD5_OF_NOTHING,
-            Some(Checksum::Sha256(digest)) => hex::encode(digest) == SHA256_OF_NOTHING,
-        };
-        if !verified {
-            let declared = new.checksum.map(|c| c.tagged()).unwrap_or_default();
-            return Err(Refusal::IntegrityFailed { declared, computed: None }.into());
-        }
-        let (engine, replaced) = (self.clone(), replaced.cloned());
-        let task = self.spawn(async move { engine.put_empty(new, replaced.as_ref()).await });
-        task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the file's task died: {error}"))))
-    }
-
-    async fn put_empty(&self, new: NewUpload, replaced: Option<&Upload>) -> Result<CreatedUpload, EngineError> {
-        self.intend(&new).await?;
-        let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), 0, body_of(Bytes::new())).await?;
-        if let Some(old) = replaced {
-            let events = self.events(old, EventKind::Aborted, &Subject::Upload(old, None));
-            if !self.shared.ledger.abort(old.id, &events).await? {
-                self.drop_object(&new).await;
-                let now = self.shared.ledger.upload(old.id).await?.ok_or(Refusal::UploadNotFound)?;
-                return Err(not_given_up(&now.state).into());
-            }
-        }
-        let object = Object { etag: stored.etag, bytes: 0, crc64: Crc64::EMPTY, completed_at: self.shared.clock.now() };
-        let (upload, is_new, app) = self.create_file(new, object).await?;
-        Ok(CreatedUpload { upload, is_new, app })
-    }
-
-    /// Says that an object is about to be put, which a key that the
-    /// application chose may not allow.
-    pub(super) async fn intend(&self, new: &NewUpload) -> Result<(), EngineError> {
-        let ledger = &self.shared.ledger;
-        if !new.key_is_chosen {
-            return Ok(ledger.intend_object(&new.key, new.at).await?);
-        }
-        if ledger.claim_object(&new.key, new.at).await? { Ok(()) } else { Err(Refusal::KeyTaken.into()) }
-    }
-
-    /// Removes an object that got no row.
-    pub(super) async fn drop_object(&self, new: &NewUpload) {
-        if let Err(error) = self.remove_object(&new.key).await {
-            warn!(key = %new.key, %error, "an object that belongs to nothing is left to the sweeper");
-        }
-    }
-
-    /// Removes what was put under this key, or may have been, for no file.
-    pub(super) async fn remove_object(&self, key: &ObjectKey) -> Result<(), EngineError> {
-        self.shared.store.delete(key).await?;
-        Ok(self.shared.ledger.forget_object(key).await?)
-    }
-
-    /// Records a file whose object is in the store already. When the fileId is
-    /// taken meanwhile, the object is removed again. Says whether it is new and,
-    /// if so, what the application says of it.
-    pub(super) async fn create_file(
-        &self,
-        new: NewUpload,
-        object: Object,
-    ) -> Result<(Upload, bool, Option<Value>), EngineError> {
-        let upload = upload_of_new(&new, object.clone());
-        let file = upload.file_with(object);
-        let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
-        match self.shared.ledger.create_file(&new, &file, self.shared.settings.allowance, &events).await? {
-            FileCreation::Created => {
-                self.deliver_soon();
-                let app = self.app(&file).await;
-                Ok((upload, true, app))
-            }
-            FileCreation::Known(known) => {
-                self.drop_object(&new).await;
-                Ok((known, false, None))
-            }
-            FileCreation::NoRoom { used_bytes } => {
-                self.drop_object(&new).await;
-                Err(self.no_room(file.object.bytes, used_bytes).into())
-            }
-            FileCreation::Condemned => {
-                self.drop_object(&new).await;
-                Err(Refusal::StoreUnavailable { reason: "the file took longer than sweep.orphan_after allows" }.into())
-            }
-        }
     }
 }
 
@@ -344,37 +259,18 @@ impl CreateUpload {
     }
 }
 
+/// Somebody else is about the same file.
+pub(super) fn being_put() -> Refusal {
+    Refusal::StoreUnavailable { reason: "another request is just putting a file of this fileId" }
+}
+
 /// Why an upload in this state is not begun anew.
-fn not_given_up(state: &State) -> Refusal {
+pub(super) fn not_given_up(state: &State) -> Refusal {
     match state {
         State::Completed { .. } => Refusal::UploadCompleted,
         State::Completing { .. } => Refusal::UploadCompleting,
         State::Open { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
             Refusal::conflict("somebody else began it anew at the same time")
         }
-    }
-}
-
-const MD5_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
-const SHA256_OF_NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-fn upload_of_new(new: &NewUpload, object: Object) -> Upload {
-    Upload {
-        id: new.id,
-        owner: new.owner.clone(),
-        file_id: new.file_id.clone(),
-        file_name: new.file_name.clone(),
-        content_type: new.content_type.clone(),
-        metadata: new.metadata.clone(),
-        geometry: new.geometry,
-        checksum: new.checksum,
-        auto_complete: new.auto_complete,
-        key: new.key.clone(),
-        state: State::Completed { object },
-        created_at: new.at,
-        updated_at: new.at,
-        expires_at: new.expires_at,
-        reserved_bytes: new.reserved_bytes,
-        is_direct: false,
     }
 }

@@ -17,7 +17,7 @@ use crate::ledger::{RecordChunk, Recorded};
 use crate::store::{SignedPut, StoreError, Target};
 
 /// How long a signed URL may be used.
-const EXPIRES_IN: Duration = Duration::from_secs(3600);
+pub(super) const EXPIRES_IN: Duration = Duration::from_secs(3600);
 /// Parts that are signed in one request.
 pub const PARTS_MAX: usize = 1000;
 /// What the store has listed counts for so long.
@@ -85,6 +85,8 @@ impl Engine {
         indexes: &[i128],
     ) -> Result<Vec<SignedPart>, EngineError> {
         let upload = self.shared.ledger.find_upload(owner, file_id).await?.ok_or(Refusal::UploadNotFound)?;
+        // Of one that the store has lost, URLs are of no use.
+        let upload = self.catch_up(upload, false).await?;
         let numbers = self.numbers(&upload, terms, indexes)?;
         let now = self.shared.clock.now();
         // What is in the store without a row is found by who knows that it may be there.
@@ -135,13 +137,14 @@ impl Engine {
         indexes.iter().map(number).collect()
     }
 
-    /// Takes over what clients have put into the store since. Whoever needs the
-    /// newest asks the store, others are content with what it said a moment ago.
-    pub(super) async fn catch_up(&self, upload: &Upload, newest: bool) -> Result<(), EngineError> {
+    /// Takes over what clients have put into the store since, and gives back
+    /// the upload as it is then. Whoever needs the newest asks the store, others
+    /// are content with what it said a moment ago.
+    pub(super) async fn catch_up(&self, upload: Upload, newest: bool) -> Result<Upload, EngineError> {
         let (State::Open { session: Some(session) }, Geometry::Fixed(plan), true) =
             (&upload.state, &upload.geometry, upload.is_direct)
         else {
-            return Ok(());
+            return Ok(upload);
         };
         let (listings, clock) = (&self.shared.listings, &self.shared.clock);
         let began = clock.monotonic();
@@ -149,19 +152,22 @@ impl Engine {
         let gate = listings.gate(upload.id, began);
         let _one = gate.lock().await;
         if listings.is_listed_since(upload.id, since) {
-            return Ok(());
+            return Ok(upload);
         }
         let at = clock.monotonic();
         let target = Target { key: &upload.key, session };
         let listed = match self.shared.store.list_parts(target).await {
             Ok(listed) => listed,
-            // The merge tells what that means, not a question.
-            Err(StoreError::NoSuchUpload) => return Ok(()),
+            // Nobody can put anything into it any more: merged meanwhile, or lost.
+            Err(StoreError::NoSuchUpload) => {
+                drop(self.lost(&upload).await?);
+                return Ok(self.shared.ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?);
+            }
             Err(error) => return Err(error.into()),
         };
-        self.take_over(upload, plan, &listed).await?;
+        self.take_over(&upload, plan, &listed).await?;
         listings.listed(upload.id, at);
-        Ok(())
+        Ok(upload)
     }
 
     /// Records the parts that the ledger does not know and that are as the plan

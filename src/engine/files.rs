@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use tracing::{error, info, warn};
 
-use crate::domain::{File, FileId, Geometry, Grant, Object, Owner, Plan, Refusal, State};
+use crate::domain::{Checksum, File, FileId, Geometry, Grant, Object, Owner, Plan, Refusal, State, rules};
 use crate::engine::create::CreateUpload;
 use crate::engine::hooks::Completed;
 use crate::engine::intake::{self, Incoming, Verified};
+use crate::engine::objects::Intended;
 use crate::engine::reins::Reins;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::{FileFilter, NewUpload, PageStart};
@@ -57,22 +58,38 @@ impl Engine {
             self.refuse_early(owner, wanted.file_id.as_ref(), bytes).await?;
         }
         let body = self.judged(body, &grant.terms, &new.file_name, new.content_type.as_deref()).await?;
-        let new = self.file_consented(new, &wanted).await?;
+        let checksums: Vec<Checksum> = wanted.checksum.into_iter().collect();
+        let new = match self.file_consented(new, &wanted).await? {
+            Asked::New(new) => new,
+            Asked::Known(file) => return self.compare_file(file, bytes, checksums, body).await,
+        };
         let reins = Reins::default();
         let (body, turn) = match self.shared.turns.take_early(owner, &reins) {
             Some(turn) => (body, turn),
             None => (intake::begun(body, bytes).await, self.turn(owner, &reins).await?),
         };
-        let declared = intake::Declared { checksums: wanted.checksum.into_iter().collect(), whole: None };
+        let has_remains = match self.intend(&new).await? {
+            Intended::Yes { has_remains } => has_remains,
+            Intended::No { known: Some(known), .. } => {
+                drop(turn);
+                let file = known.file().ok_or_else(another)?;
+                return self.compare_file(file, bytes, checksums, body).await;
+            }
+            Intended::No { known: None, refusal } => return Err(refusal.into()),
+        };
+        let declared = intake::Declared { checksums, whole: None };
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
-        self.intend(&new).await?;
-        let stored = self.shared.store.put(&new.key, new.content_type.as_deref(), bytes, verified.boxed()).await;
+        let stored = self.put_object(&new, bytes, verified.boxed()).await;
         // Another body may come while the row is written and the application is asked.
         drop(turn);
         let stored = match (verdict.refused(), stored) {
             (Some(refusal), _) => {
                 // Nothing became an object: a body that is refused breaks off.
-                self.shared.ledger.forget_object(&new.key).await?;
+                if has_remains {
+                    self.drop_object(&new).await;
+                } else {
+                    self.shared.ledger.forget_object(new.id, &new.key).await?;
+                }
                 return Err(refusal.clone().into());
             }
             (None, stored) => stored?,
@@ -96,17 +113,37 @@ impl Engine {
             | State::Completing { .. }
             | State::Failed { .. }
             | State::Aborted
-            | State::Expired => Err(Refusal::conflict("another file has this fileId").into()),
+            | State::Expired => Err(another().into()),
         }
     }
 
-    /// The application is asked about a file once: one that comes again finds
-    /// out at the end that it is there.
-    async fn file_consented(&self, new: NewUpload, wanted: &CreateUpload) -> Result<NewUpload, EngineError> {
-        let Some(file_id) = &wanted.file_id else { return self.consented(new, &wanted.from).await };
-        let Some(_alone) = self.alone(&new.owner, file_id).await else { return Ok(new) };
-        let is_there = self.shared.ledger.find_file(&new.owner, file_id).await?.is_some();
-        if is_there { Ok(new) } else { self.consented(new, &wanted.from).await }
+    /// The application is asked about a file once: of one that comes again
+    /// nothing is recorded, whatever becomes of the first meanwhile.
+    async fn file_consented(&self, new: NewUpload, wanted: &CreateUpload) -> Result<Asked, EngineError> {
+        let mut alone = self.alone(&new.owner, wanted.file_id.as_ref()).await?;
+        if alone.is_some()
+            && let Some(known) = self.shared.ledger.find_upload(&new.owner, &new.file_id).await?
+            && rules::closed(&known.state).is_none()
+        {
+            return Ok(Asked::Known(known.file().ok_or_else(another)?));
+        }
+        self.consented(new, &wanted.from, alone.as_mut()).await.map(Asked::New)
+    }
+
+    /// A file that is there comes again: it is read, compared and dropped.
+    async fn compare_file(
+        &self,
+        file: File,
+        bytes: u64,
+        checksums: Vec<Checksum>,
+        body: Incoming,
+    ) -> Result<Completed, EngineError> {
+        if file.object.bytes != bytes
+            || self.read(body, bytes, checksums, &Reins::default()).await? != file.object.crc64
+        {
+            return Err(another().into());
+        }
+        Ok(Completed::found(file))
     }
 
     /// What can be refused before the body is read is refused then.
@@ -185,4 +222,16 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What came of asking the application about a file.
+enum Asked {
+    /// It may begin, so.
+    New(NewUpload),
+    /// It was not asked: the file is there.
+    Known(File),
+}
+
+fn another() -> Refusal {
+    Refusal::conflict("another file has this fileId")
 }

@@ -1,18 +1,17 @@
 //! The application's say: before an upload begins, and once its file is there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::OwnedMutexGuard;
 use tracing::{error, warn};
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::{File, FileId, Owner, Refusal, rules};
+use crate::engine::gate::Passage;
 use crate::engine::{Engine, EngineError, keys};
-use crate::ledger::NewUpload;
+use crate::ledger::{KeyOrigin, NewUpload};
 use crate::notify::envelope::{self, Beginning};
 use crate::notify::{Hook, Reply};
 
@@ -48,29 +47,7 @@ impl Completed {
 
 /// Of the requests that would begin one upload, one at a time asks the
 /// application: the others then find what it has begun.
-#[derive(Debug, Default)]
-pub struct Asking {
-    underway: Mutex<HashMap<(Owner, FileId), Weak<Gate>>>,
-}
-
-type Gate = tokio::sync::Mutex<()>;
-
-impl Asking {
-    async fn alone(&self, owner: &Owner, file_id: &FileId) -> OwnedMutexGuard<()> {
-        let gate = {
-            let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
-            underway.retain(|_, gate| gate.strong_count() > 0);
-            let key = (owner.clone(), file_id.clone());
-            let known = underway.get(&key).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let gate = Arc::default();
-                underway.insert(key, Arc::downgrade(&gate));
-                gate
-            })
-        };
-        gate.lock_owned().await
-    }
-}
+pub(super) type Alone<'e> = Passage<'e, (Owner, FileId)>;
 
 /// What `before_create` answers, where it says more than yes.
 #[derive(Debug, Default, Deserialize)]
@@ -88,16 +65,30 @@ struct Objection {
 
 impl Engine {
     /// Nobody else asks the application about this fileId until this is
-    /// dropped. None where nobody asks it.
-    pub(super) async fn alone(&self, owner: &Owner, file_id: &FileId) -> Option<OwnedMutexGuard<()>> {
-        if !self.shared.settings.hooks.has(Hook::BeforeCreate) {
-            return None;
+    /// dropped. None where nobody asks it, or nobody else can.
+    pub(super) async fn alone(&self, owner: &Owner, file_id: Option<&FileId>) -> Result<Option<Alone<'_>>, Refusal> {
+        match file_id.filter(|_| self.shared.settings.hooks.has(Hook::BeforeCreate)) {
+            Some(file_id) => self.shared.asking.pass((owner.clone(), file_id.clone())).await.map(Some),
+            None => Ok(None),
         }
-        Some(self.shared.asking.alone(owner, file_id).await)
     }
 
-    /// The new upload as the application wants it, if it wants it.
-    pub(super) async fn consented(&self, new: NewUpload, from: &Requester) -> Result<NewUpload, EngineError> {
+    /// The new upload as the application wants it, if it wants it. Those who
+    /// wait for a silent one are told with the one who asked.
+    pub(super) async fn consented(
+        &self,
+        new: NewUpload,
+        from: &Requester,
+        alone: Option<&mut Alone<'_>>,
+    ) -> Result<NewUpload, EngineError> {
+        let consented = self.ask_consent(new, from).await;
+        if let (Err(EngineError::Refused(refusal @ Refusal::HookUnavailable)), Some(alone)) = (&consented, alone) {
+            alone.fail(refusal.clone());
+        }
+        consented
+    }
+
+    async fn ask_consent(&self, new: NewUpload, from: &Requester) -> Result<NewUpload, EngineError> {
         let hook = Hook::BeforeCreate;
         if !self.shared.settings.hooks.has(hook) {
             return Ok(new);
@@ -141,7 +132,9 @@ impl Engine {
             let random = self.shared.clock.random();
             let key = keys::object_key(&template, None, &new.owner, &new.file_name, new.at, random);
             new.key = key.ok_or_else(|| format!("objectKey is no key: {template}"))?;
-            new.key_is_chosen = true;
+            if !template.contains("{random}") {
+                new.key_origin = KeyOrigin::Chosen { is_occupied: false };
+            }
         }
         Ok(new)
     }

@@ -85,7 +85,7 @@ impl Engine {
     /// nothing is known under this fileId.
     pub async fn chunks(&self, owner: &Owner, file_id: &FileId) -> Result<Option<ChunksView>, EngineError> {
         let Some(upload) = self.shared.ledger.find_upload(owner, file_id).await? else { return Ok(None) };
-        self.catch_up(&upload, false).await?;
+        let upload = self.catch_up(upload, false).await?;
         let chunks = self.shared.ledger.received(upload.id).await?;
         // The rows of a completed upload are swept some day: it is complete all the same.
         let (progress, missing) = match &upload.state {
@@ -105,13 +105,13 @@ impl Engine {
     /// `POST /chunks/complete`: merges if nothing is missing.
     pub async fn complete(&self, owner: &Owner, file_id: &FileId) -> Result<Finished, EngineError> {
         let upload = self.shared.ledger.find_upload(owner, file_id).await?.ok_or(Refusal::UploadNotFound)?;
+        let upload = self.catch_up(upload, true).await?;
         match upload.state {
             State::Completed { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
                 self.settled(upload.id).await
             }
             State::Completing { .. } => Ok(self.finish(upload.id).await),
             State::Open { .. } => {
-                self.catch_up(&upload, true).await?;
                 let present = self.shared.ledger.chunk_indexes(upload.id).await?;
                 let missing = ranges::missing(present, upload.geometry.count());
                 if missing.is_empty() { Ok(self.finish(upload.id).await) } else { Ok(Finished::Missing(missing)) }

@@ -9,12 +9,14 @@ pub mod direct;
 pub mod error;
 pub mod files;
 pub mod finish;
+pub mod gate;
 pub mod hooks;
 pub mod inspect;
 pub mod intake;
 pub mod keys;
 mod kinds;
 mod lease;
+mod objects;
 pub mod put_chunk;
 pub mod reins;
 pub mod session;
@@ -32,7 +34,8 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::domain::event::{EventKind, Subject, event_id};
 use crate::domain::kind::Kinds;
-use crate::domain::{PartBounds, Upload};
+use crate::domain::{FileId, Owner, PartBounds, Upload, UploadId};
+use crate::engine::gate::Gates;
 use crate::ledger::{Allowance, Ledger, NewEvent};
 use crate::notify::{Hooks, Subscription, envelope};
 use crate::store::Store;
@@ -77,7 +80,8 @@ struct Shared {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    asking: hooks::Asking,
+    /// Who asks the application about an upload that would begin.
+    asking: Gates<(Owner, FileId)>,
     /// What a vanished client must not cancel: chunks from their last byte on,
     /// merges, deliveries. Drain waits for it.
     tasks: TaskTracker,
@@ -85,7 +89,8 @@ struct Shared {
     stopping: CancellationToken,
     turns: turns::Turns,
     slots: slots::Slots,
-    beginnings: session::Beginnings,
+    /// Who asks the store to begin a multipart upload.
+    beginnings: Gates<UploadId>,
     merges: finish::Merges,
     listings: direct::Listings,
     /// Something may be due in the outbox.
@@ -101,12 +106,12 @@ impl Engine {
             store,
             clock,
             settings,
-            asking: hooks::Asking::default(),
+            asking: Gates::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             turns,
             slots: slots::Slots::default(),
-            beginnings: session::Beginnings::default(),
+            beginnings: Gates::default(),
             merges: finish::Merges::default(),
             listings: direct::Listings::default(),
             events: watch::Sender::new(()),

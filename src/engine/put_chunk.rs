@@ -222,7 +222,7 @@ impl Engine {
 
     /// The store has no such multipart upload while one is being written to:
     /// completed or ended meanwhile, or lost.
-    async fn lost(&self, upload: &Upload) -> Result<EngineError, EngineError> {
+    pub(super) async fn lost(&self, upload: &Upload) -> Result<EngineError, EngineError> {
         let now = self.shared.ledger.upload(upload.id).await?.ok_or(Refusal::UploadNotFound)?;
         let again = Refusal::StoreUnavailable { reason: "the upload was being merged meanwhile" };
         if let State::Open { .. } = now.state {
@@ -333,7 +333,7 @@ impl Engine {
         let mut checksums = Vec::new();
         if !by_digest {
             checksums = put.checksums.clone();
-            let crc64 = self.read(put, chunk.bytes, reins).await?;
+            let crc64 = self.read(put.body, chunk.bytes, put.checksums, reins).await?;
             if crc64 != chunk.crc64 {
                 return Err(conflict.into());
             }
@@ -354,7 +354,7 @@ impl Engine {
         reins: &Reins,
     ) -> Result<ChunkStored, EngineError> {
         let (index, checksums) = (admitted_index(&put), put.checksums.clone());
-        let crc64 = self.read(put, bytes, reins).await?;
+        let crc64 = self.read(put.body, bytes, put.checksums, reins).await?;
         // A file of one chunk is known by its own checksum for good.
         if let State::Completed { object } = &upload.state
             && upload.geometry.count() == 1
@@ -369,9 +369,15 @@ impl Engine {
     }
 
     /// Reads a body that goes nowhere, and verifies what was declared of it.
-    async fn read(&self, put: PutChunk, bytes: u64, reins: &Reins) -> Result<Crc64, EngineError> {
-        let declared = intake::Declared { checksums: put.checksums, whole: None };
-        let (body, verdict) = Verified::new(put.body, bytes, declared, reins.clone());
+    pub(super) async fn read(
+        &self,
+        body: Incoming,
+        bytes: u64,
+        checksums: Vec<Checksum>,
+        reins: &Reins,
+    ) -> Result<Crc64, EngineError> {
+        let declared = intake::Declared { checksums, whole: None };
+        let (body, verdict) = Verified::new(body, bytes, declared, reins.clone());
         if intake::drain(body.boxed()).await.is_err() {
             return Err(verdict.refused().cloned().unwrap_or(Refusal::Internal).into());
         }

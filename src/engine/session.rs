@@ -2,9 +2,6 @@
 //! the intent is recorded before the store is asked, so that the sweeper knows
 //! where an orphan may lie if the answer is lost.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
 use tracing::warn;
 
 use crate::domain::{Refusal, SessionId, State, Upload, UploadId, rules};
@@ -12,49 +9,16 @@ use crate::engine::{Engine, EngineError};
 use crate::ledger::SessionSet;
 use crate::store::{Begin, Target};
 
-/// The uploads whose multipart upload this gateway is beginning right now.
-#[derive(Debug, Default)]
-pub struct Beginnings {
-    underway: Mutex<HashMap<UploadId, Weak<Gate>>>,
-}
-
-/// One at a time goes through. Behind one that failed, those who waited for it
-/// fail likewise: each would only wait for the same store again.
-type Gate = tokio::sync::Mutex<Option<Refusal>>;
-
-impl Beginnings {
-    fn of(&self, upload: UploadId) -> Arc<Gate> {
-        let mut underway = self.underway.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = underway.get(&upload).and_then(Weak::upgrade) {
-            return gate;
-        }
-        underway.retain(|_, gate| gate.strong_count() > 0);
-        let gate = Arc::new(Gate::default());
-        underway.insert(upload, Arc::downgrade(&gate));
-        gate
-    }
-
-    /// Who comes from now on tries anew.
-    fn forget(&self, upload: UploadId) {
-        self.underway.lock().unwrap_or_else(PoisonError::into_inner).remove(&upload);
-    }
-}
-
 impl Engine {
     /// The multipart upload that this upload's chunks go into, begun if need be.
     pub(super) async fn session(&self, upload: &Upload) -> Result<SessionId, EngineError> {
         if let Some(session) = upload.session() {
             return Ok(session.clone());
         }
-        let gate = self.shared.beginnings.of(upload.id);
-        let mut failed = gate.lock().await;
-        if let Some(refusal) = failed.clone() {
-            return Err(refusal.into());
-        }
+        let mut alone = self.shared.beginnings.pass(upload.id).await?;
         let begun = self.begin(upload).await;
         if let Err(error) = &begun {
-            *failed = Some(error.refusal());
-            self.shared.beginnings.forget(upload.id);
+            alone.fail(error.refusal());
         }
         begun
     }

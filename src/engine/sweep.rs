@@ -6,11 +6,11 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::domain::event::{EventKind, Subject};
-use crate::domain::{ObjectKey, Upload, UploadId};
+use crate::domain::{ObjectKey, Timestamp, Upload, UploadId};
 use crate::engine::deliver::GIVE_UP_AFTER;
 use crate::engine::finish::Entry;
-use crate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig};
-use crate::ledger::Remains;
+use crate::engine::{Engine, EngineError, Settings, SweepConfig, UploadConfig, direct};
+use crate::ledger::{Orphan, Remains};
 use crate::store::{StoreError, Target};
 
 /// Uploads of each kind that one turn looks at.
@@ -54,6 +54,12 @@ impl Swept {
         let Self { merges, expired, cleaned, orphans, deliveries, rows: _ } = *self;
         [merges, expired, cleaned, orphans, deliveries].into_iter().max() >= Some(u64::from(ROWS_PER_TURN))
     }
+}
+
+/// When nothing of an upload that has ended can come into the store any more.
+fn settles_at(remains: &Remains) -> Timestamp {
+    let used_until = if remains.is_direct { remains.ended_at.plus(direct::EXPIRES_IN) } else { remains.ended_at };
+    used_until.plus(CLEAN_GRACE)
 }
 
 /// Where a sweeper stands.
@@ -161,22 +167,18 @@ impl Engine {
         let (ledger, mut cleaned) = (&self.shared.ledger, 0);
         for remains in ledger.remains(self.shared.clock.now(), ROWS_PER_TURN).await? {
             let now = self.shared.clock.now();
-            let settles_at = remains.ended_at.plus(CLEAN_GRACE);
-            let mut clean = self.clean(&remains).await;
-            if matches!(clean, Ok(true)) {
-                clean = self.remove_late_object(&remains).await.map(|()| true);
-            }
+            let Some(claim) = ledger.claim_remains(&remains).await? else { continue };
+            let settles_at = settles_at(&remains);
+            let cleaning = self.while_renewed(|| ledger.renew_remains(claim), self.clean_one(&remains)).await;
+            let Some(clean) = cleaning else { continue };
             match clean {
-                Ok(true) if now >= settles_at => {
-                    ledger.clear_remains(remains.id).await?;
-                    cleaned += 1;
-                }
+                Ok(true) if now >= settles_at => cleaned += u64::from(ledger.clear_remains(claim).await?),
                 // Something may still be on its way into the store.
-                Ok(true) => ledger.defer_remains(remains.id, settles_at).await?,
-                Ok(false) => ledger.defer_remains(remains.id, now.plus(CLEAN_PAUSE)).await?,
+                Ok(true) => ledger.defer_remains(claim, settles_at).await?,
+                Ok(false) => ledger.defer_remains(claim, now.plus(CLEAN_PAUSE)).await?,
                 Err(error) => {
                     warn!(upload = %remains.id, key = %remains.key, %error, "parts are still in the store");
-                    ledger.defer_remains(remains.id, now.plus(CLEAN_PAUSE)).await?;
+                    ledger.defer_remains(claim, now.plus(CLEAN_PAUSE)).await?;
                     if error.is_unavailable() {
                         // It would be so for all the others too, a time-out each.
                         break;
@@ -187,10 +189,18 @@ impl Engine {
         Ok(cleaned)
     }
 
+    async fn clean_one(&self, remains: &Remains) -> Result<bool, StoreError> {
+        let is_clean = self.clean(remains).await?;
+        if is_clean {
+            self.remove_late_object(remains).await?;
+        }
+        Ok(is_clean)
+    }
+
     /// A call to join the parts that was on its way when its upload was given
     /// up may have made an object since.
     async fn remove_late_object(&self, remains: &Remains) -> Result<(), StoreError> {
-        if remains.given_up && self.shared.store.head(&remains.key).await?.is_some() {
+        if remains.given_up && remains.by_key && self.shared.store.head(&remains.key).await?.is_some() {
             warn!(upload = %remains.id, key = %remains.key, "an object was left of an upload that was given up, or of a file that was deleted; it is removed");
             self.shared.store.delete(&remains.key).await?;
         }
@@ -202,11 +212,11 @@ impl Engine {
     async fn remove_objects(&self) -> Result<u64, EngineError> {
         let before = self.shared.clock.now().minus(self.shared.settings.sweep.orphan_after);
         let mut removed = 0;
-        for key in self.shared.ledger.condemn_objects(before, ROWS_PER_TURN).await? {
-            match self.remove_object(&key).await {
-                Ok(()) => removed += 1,
+        for orphan in self.shared.ledger.condemn_objects(before, ROWS_PER_TURN).await? {
+            match self.remove_orphan(&orphan).await {
+                Ok(is_gone) => removed += u64::from(is_gone),
                 Err(error) => {
-                    warn!(%key, %error, "an object that belongs to nothing is still in the store");
+                    warn!(key = %orphan.key, %error, "an object that belongs to nothing is still in the store");
                     if error.is_transient() {
                         break;
                     }
@@ -214,6 +224,20 @@ impl Engine {
             }
         }
         Ok(removed)
+    }
+
+    /// False when somebody else is at it, or was: what lies there now may be another's.
+    async fn remove_orphan(&self, orphan: &Orphan) -> Result<bool, EngineError> {
+        let ledger = &self.shared.ledger;
+        if !ledger.claim_orphan(orphan).await? {
+            return Ok(false);
+        }
+        if let Err(error) = self.shared.store.delete(&orphan.key).await {
+            ledger.leave_object(orphan.id, &orphan.key).await?;
+            return Err(error.into());
+        }
+        ledger.forget_object(orphan.id, &orphan.key).await?;
+        Ok(true)
     }
 
     /// Multipart uploads under our prefix that no upload of this ledger has:

@@ -79,7 +79,7 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
         Refusal::ChunkConflict { .. }
         | Refusal::ChunkSuperseded { .. }
         | Refusal::UploadConflict { .. }
-        | Refusal::KeyTaken
+        | Refusal::KeyTaken { .. }
         | Refusal::UploadCompleted
         | Refusal::UploadCompleting
         | Refusal::ChunksMissing { .. } => StatusCode::CONFLICT,

@@ -23,8 +23,8 @@ impl Ledger {
     /// Index and length of its recorded chunks, in order: what a client that
     /// comes back must know.
     pub async fn received(&self, id: UploadId) -> Result<Vec<Received>, LedgerError> {
-        let text = "SELECT {list c.chunk_index, c.bytes} AS list FROM \
-                    (SELECT chunk_index, bytes FROM chunks WHERE upload_id = $1 ORDER BY chunk_index) AS c";
+        let text = "SELECT {list listed.chunk_index, listed.bytes} AS list FROM \
+                    (SELECT chunk_index, bytes FROM chunks WHERE upload_id = $1 ORDER BY chunk_index) AS listed";
         let listed: Vec<(i64, i64)> = self.list(sql(text).bind(id.0)).await?;
         let read = |(index, bytes)| {
             let at = ListedAt { table: "chunks", upload: id, key: "chunk_index", of: index };
@@ -35,8 +35,8 @@ impl Ledger {
 
     /// The indexes of its recorded chunks, in order.
     pub async fn chunk_indexes(&self, id: UploadId) -> Result<Vec<u32>, LedgerError> {
-        let text = "SELECT {list c.chunk_index} AS list FROM \
-                    (SELECT chunk_index FROM chunks WHERE upload_id = $1 ORDER BY chunk_index) AS c";
+        let text = "SELECT {list listed.chunk_index} AS list FROM \
+                    (SELECT chunk_index FROM chunks WHERE upload_id = $1 ORDER BY chunk_index) AS listed";
         let listed: Vec<(i64,)> = self.list(sql(text).bind(id.0)).await?;
         let read = |(index,)| ListedAt { table: "chunks", upload: id, key: "chunk_index", of: index }.count(index);
         listed.into_iter().map(read).collect()
@@ -45,12 +45,12 @@ impl Ledger {
     /// The parts that its object will be made of, in order: chunks that are
     /// parts by themselves, and parts that are not one chunk.
     pub async fn parts(&self, id: UploadId) -> Result<Vec<Part>, LedgerError> {
-        let text = "SELECT {list p.part_number, p.bytes, p.crc64, p.etag} AS list FROM \
+        let text = "SELECT {list listed.part_number, listed.bytes, listed.crc64, listed.etag} AS list FROM \
                     (SELECT chunk_index + 1 AS part_number, bytes, crc64, etag FROM chunks \
                     WHERE upload_id = $1 AND etag IS NOT NULL \
                     UNION ALL \
                     SELECT part_number, bytes, crc64, etag FROM parts WHERE upload_id = $1 \
-                    ORDER BY part_number) AS p";
+                    ORDER BY part_number) AS listed";
         let listed: Vec<(i64, i64, i64, String)> = self.list(sql(text).bind(id.0)).await?;
         let read = |(number, bytes, crc64, etag): (i64, i64, i64, String)| {
             let at = ListedAt { table: "parts", upload: id, key: "part_number", of: number };

@@ -6,15 +6,16 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::domain::{File, FileId, ObjectKey, Owner, Timestamp, Upload};
-use crate::ledger::create::{NewUpload, claim, is_over, retire, unless_contended};
-use crate::ledger::db::{Conn, Row, sql};
+use crate::domain::{File, FileId, Owner, Upload};
+use crate::ledger::create::{retire, unless_contended};
+use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::outbox::{self, NewEvent};
 use crate::ledger::owners::{self, Allowance};
 use crate::ledger::rows::{Reader, file_columns};
+use crate::ledger::wish::NewUpload;
 use crate::ledger::writer::Alike;
-use crate::ledger::{End, Ledger, rows, uploads, written};
+use crate::ledger::{End, Ledger, rows, underway, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,8 @@ pub enum FileCreation {
     Created,
     /// Its fileId means this upload, which has not ended or is completed.
     Known(Upload),
-    /// It took so long that the sweeper has condemned its object, or it was
-    /// not intended.
+    /// It took so long that the sweeper has condemned its object, or another
+    /// has its key by now, or it was not intended.
     Condemned,
     /// Its owner has not so many bytes left.
     NoRoom {
@@ -56,45 +57,6 @@ impl Recording {
 }
 
 impl Ledger {
-    /// Says that an object is about to be put under this key: before it is,
-    /// so that the sweeper finds what a crash leaves.
-    pub async fn intend_object(&self, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
-        self.writer()?.together(Intent { key: key.clone(), at }).await.map(drop)
-    }
-
-    /// The same for a key that the application chose. False when it is another's.
-    pub async fn claim_object(&self, key: &ObjectKey, at: Timestamp) -> Result<bool, LedgerError> {
-        let key = key.clone();
-        self.write(move |conn| {
-            Box::pin(
-                async move { Ok(if claim(conn, &key, at).await? { End::Commit(true) } else { End::Rollback(false) }) },
-            )
-        })
-        .await
-    }
-
-    /// There is no object under this key that was intended and has no file.
-    pub async fn forget_object(&self, key: &ObjectKey) -> Result<(), LedgerError> {
-        let delete = sql("DELETE FROM objects_underway WHERE object_key = $1").bind(key.as_str());
-        self.run(delete).await.map(drop)
-    }
-
-    /// Objects that were intended by `before` and never became files.
-    pub async fn objects_underway(&self, before: Timestamp, limit: u32) -> Result<Vec<ObjectKey>, LedgerError> {
-        let text = "SELECT object_key FROM objects_underway WHERE begun_at <= $1 ORDER BY begun_at LIMIT $2";
-        object_keys(&self.read().await?.rows(sql(text).bind(before.millis()).bind(limit)).await?)
-    }
-
-    /// Condemns up to `limit` of them: from then on none becomes a file, and
-    /// what is in the store under their keys can be removed.
-    pub async fn condemn_objects(&self, before: Timestamp, limit: u32) -> Result<Vec<ObjectKey>, LedgerError> {
-        let text = "UPDATE objects_underway SET condemned = TRUE WHERE object_key IN \
-                    (SELECT object_key FROM objects_underway WHERE begun_at <= $1 ORDER BY begun_at LIMIT $2) \
-                    RETURNING object_key";
-        let condemn = sql(text).bind(before.millis()).bind(limit);
-        self.write(move |conn| Box::pin(async move { object_keys(&conn.rows(condemn).await?).map(End::Commit) })).await
-    }
-
     /// Records a file that came in one request: a completed upload without
     /// chunk rows, the file's row and the events, in one transaction.
     pub async fn create_file(
@@ -105,7 +67,8 @@ impl Ledger {
         events: &[NewEvent],
     ) -> Result<FileCreation, LedgerError> {
         let whole = NewFile { new: new.clone(), file: file.clone(), allowance, events: events.to_vec() };
-        if self.writer()?.together(whole.clone()).await? {
+        // Among many it would lock its key, which others may want, after the rows of others.
+        if !new.key_origin.is_chosen() && self.writer()?.together(whole.clone()).await? {
             return Ok(FileCreation::Created);
         }
         let attempt = || {
@@ -144,13 +107,6 @@ impl Ledger {
     }
 }
 
-/// An object that is about to be put.
-#[derive(Clone, Debug)]
-struct Intent {
-    key: ObjectKey,
-    at: Timestamp,
-}
-
 /// A file that is to be recorded.
 #[derive(Clone, Debug)]
 struct NewFile {
@@ -158,16 +114,6 @@ struct NewFile {
     file: File,
     allowance: Allowance,
     events: Vec<NewEvent>,
-}
-
-impl Alike for Intent {
-    const IS_ONE_STATEMENT: bool = true;
-    const SHARES_ON_POSTGRES: bool = true;
-    const IS_TRIED_ALONE: bool = false;
-
-    fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
-        Box::pin(async move { intend_many(conn, all).await.map(|()| Some(vec![true; all.len()])) })
-    }
 }
 
 impl Alike for NewFile {
@@ -178,15 +124,6 @@ impl Alike for NewFile {
     fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
         Box::pin(async move { create_many(conn, all).await.map(Recording::usual) })
     }
-}
-
-/// Records many intents in one statement.
-async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(), LedgerError> {
-    let text = "INSERT INTO objects_underway (object_key, begun_at) \
-                SELECT r.object_key, r.begun_at FROM {rows 1 object_key:text begun_at:bigint} \
-                WHERE TRUE ORDER BY r.object_key ON CONFLICT DO NOTHING";
-    let rows = intents.iter().map(|intent| json!({"object_key": intent.key.as_str(), "begun_at": intent.at.millis()}));
-    conn.execute(sql(text).bind_rows(rows)).await.map(drop)
 }
 
 /// Records many files in as few statements as one takes, in a transaction of
@@ -213,8 +150,9 @@ async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, Le
     if keys.is_empty() {
         return Ok(Recording::Done(done));
     }
-    let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND NOT condemned";
-    if conn.execute(sql(text).bind(keys)).await? < inserted.len() as u64 {
+    let ids: Vec<Uuid> = recorded().map(|file| file.new.id.0).collect();
+    let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND upload_id {any_id 2} AND NOT condemned";
+    if conn.execute(sql(text).bind(keys).bind(ids)).await? < inserted.len() as u64 {
         return Ok(Recording::Condemned);
     }
     written::insert_files(conn, recorded().map(|file| &file.file)).await?;
@@ -242,6 +180,9 @@ impl NewFile {
 /// One attempt for one that could not be recorded among many; `None` when
 /// another writer came in between.
 async fn create(conn: &mut Conn, file: NewFile) -> Result<End<Option<FileCreation>>, LedgerError> {
+    if file.new.key_origin.is_chosen() && !underway::hold(conn, &file.new).await? {
+        return Ok(End::Rollback(Some(FileCreation::Condemned)));
+    }
     match create_many(conn, std::slice::from_ref(&file)).await? {
         Recording::Condemned => return Ok(End::Rollback(Some(FileCreation::Condemned))),
         Recording::NoRoom => {
@@ -252,14 +193,9 @@ async fn create(conn: &mut Conn, file: NewFile) -> Result<End<Option<FileCreatio
         Recording::Done(_) => {}
     }
     match uploads::find(conn, &file.new.owner, &file.new.file_id).await? {
-        Some(current) if !is_over(current.state.status()) => Ok(End::Rollback(Some(FileCreation::Known(current)))),
+        Some(current) if !current.state.status().is_over() => Ok(End::Rollback(Some(FileCreation::Known(current)))),
         // Replaced first, then tried again: two short transactions for what is rare.
         Some(current) if retire(conn, current.id).await? => Ok(End::Commit(None)),
         Some(_) | None => Ok(End::Rollback(None)),
     }
-}
-
-fn object_keys(rows: &[Row]) -> Result<Vec<ObjectKey>, LedgerError> {
-    let read = |row| Reader::new(row, "objects_underway", &["object_key"]);
-    rows.iter().map(|row| read(row).parse::<String, _>("object_key", |text| ObjectKey::parse(&text))).collect()
 }

@@ -9,7 +9,7 @@
 //! - `db` makes two databases one; `rows` reads what they hold;
 //! - `writer` commits what many ask for at once in one batch; `record` is what
 //!   it does for chunks;
-//! - `create`, `uploads`, `states`, `chunks`, `files`, `sweeping`, `jobs` and `outbox`
+//! - `create`, `underway`, `uploads`, `states`, `chunks`, `files`, `sweeping`, `jobs` and `outbox`
 //!   are the questions and the arrows themselves.
 
 mod attempts;
@@ -35,7 +35,9 @@ mod states;
 mod swap;
 mod sweeping;
 mod tokens;
+mod underway;
 mod uploads;
+mod wish;
 mod writer;
 mod written;
 
@@ -57,7 +59,7 @@ use writer::Writer;
 
 pub use attempts::{DeliveryState, ListedDelivery, PastAttempt};
 pub use config::DatabaseConfig;
-pub use create::{Creation, NewUpload};
+pub use create::Creation;
 pub use error::{LedgerError, OpenError};
 pub use files::FileCreation;
 pub use jobs::JobClaim;
@@ -67,9 +69,11 @@ pub use outbox::{Delivery, NewEvent, OutboxCounts};
 pub use owners::{Allowance, Reservation};
 pub use record::{RecordChunk, Recorded};
 pub use states::Failing;
-pub use sweeping::Remains;
+pub use sweeping::{Remains, RemainsClaim};
 pub use tokens::{Family, KeySecret, SigningKey};
+pub use underway::{Claim, Orphan};
 pub use uploads::SessionSet;
+pub use wish::{KeyOrigin, NewUpload};
 
 /// The ledger, open. Clones are the same ledger.
 #[derive(Clone)]

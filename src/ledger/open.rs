@@ -253,6 +253,8 @@ async fn prepare_sqlite(writer: &Connections, path: &Path) -> Result<Migrated, O
     for text in [
         "UPDATE uploads SET lease_until = 0 WHERE state = 'completing' AND lease_until <> 0",
         "UPDATE deliveries SET lease_until = 0 WHERE state = 'pending' AND lease_until <> 0",
+        "UPDATE uploads SET lease_until = 0 WHERE clean_at IS NOT NULL AND lease_until <> 0",
+        "UPDATE objects_underway SET lease_until = 0 WHERE lease_until <> 0",
         "DELETE FROM jobs",
     ] {
         conn.execute(sql(text)).await.map_err(failed)?;

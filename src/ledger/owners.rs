@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::domain::{Owner, UploadId};
-use crate::ledger::create::NewUpload;
 use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::Reader;
+use crate::ledger::wish::NewUpload;
 use crate::ledger::{End, Ledger, size};
 
 /// How much one owner may take.

@@ -17,11 +17,16 @@ use crate::ledger::{DatabaseConfig, Ledger};
 
 /// What goes through an index from its beginning: counts of what is open, all
 /// that is there at a start, pages in the index's own order, and a few keys.
-const IN_ORDER: [(&str, &str); 9] = [
+const IN_ORDER: [(&str, &str); 11] = [
     ("SCAN deliveries USING COVERING INDEX deliveries_overdue", "SELECT (SELECT count(*) FROM deliveries"),
     ("SCAN deliveries USING COVERING INDEX deliveries_dead", "SELECT (SELECT count(*) FROM deliveries"),
     ("SCAN deliveries USING INDEX deliveries_overdue", "UPDATE deliveries SET lease_until = 0 WHERE"),
+    ("SCAN uploads USING INDEX uploads_with_remains", "UPDATE uploads SET lease_until = 0 WHERE"),
     ("SCAN uploads USING INDEX uploads_completing", "UPDATE uploads SET lease_until = 0 WHERE"),
+    (
+        "SCAN objects_underway USING INDEX objects_underway_leased",
+        "UPDATE objects_underway SET lease_until = 0 WHERE lease",
+    ),
     ("SCAN u USING INDEX uploads_of_all", "FROM uploads u WHERE u.is_current ORDER BY u.created_at DESC"),
     ("SCAN api_keys", "FROM api_keys"),
     ("SCAN d USING INDEX sqlite_autoindex_deliveries_1", "ORDER BY d.event_id DESC, d.endpoint DESC LIMIT"),
@@ -65,6 +70,7 @@ async fn no_question_reads_all_of_a_table() {
                 && !step.contains("VIRTUAL TABLE")
                 && !step.starts_with("SCAN CONSTANT ROW")
                 && !step.starts_with("SCAN (subquery")
+                && *step != "SCAN listed"
                 && !IN_ORDER.iter().any(|(known, of)| step == known && text.contains(of))
         };
         for step in steps.iter().filter(of_a_table) {

@@ -45,7 +45,16 @@ macro_rules! file_columns {
     };
 }
 
-pub(super) use {chunk_columns, count_columns, file_columns, upload_columns};
+/// Of an upload: whether the store may have something under its key that goes
+/// by no name that is recorded: another multipart upload, or an object that was
+/// joined or is on its way out.
+macro_rules! leaves_something {
+    () => {
+        "(begins > CASE WHEN session IS NULL THEN 0 ELSE 1 END OR lease_holder IS NOT NULL OR completed_at IS NOT NULL)"
+    };
+}
+
+pub(super) use {chunk_columns, count_columns, file_columns, leaves_something, upload_columns};
 
 /// A row being read, with the names that an error needs.
 pub(super) struct Reader<'r> {
@@ -145,7 +154,7 @@ pub(super) fn upload(row: &Row) -> Result<Upload, LedgerError> {
 
 fn state(read: &Reader<'_>) -> Result<State, LedgerError> {
     let session = || read.get::<Option<String>>("session").map(|s| s.map(SessionId::new));
-    Ok(match read.parse::<String, _>("state", |name| Status::parse(&name))? {
+    Ok(match status(read)? {
         Status::Uploading => State::Open { session: session()? },
         Status::Completing => {
             State::Completing { session: session()?, lease: Lease { token: LeaseToken(read.get("lease_token")?) } }
@@ -155,6 +164,11 @@ fn state(read: &Reader<'_>) -> Result<State, LedgerError> {
         Status::Aborted => State::Aborted,
         Status::Expired => State::Expired,
     })
+}
+
+/// Reads a column `state`.
+pub(super) fn status(read: &Reader<'_>) -> Result<Status, LedgerError> {
+    read.parse::<String, _>("state", |name| Status::parse(&name))
 }
 
 fn object(read: &Reader<'_>, bytes: &'static str) -> Result<Object, LedgerError> {

@@ -174,7 +174,8 @@ async fn end(
     expired_by: Option<Timestamp>,
 ) -> Result<Option<Held>, LedgerError> {
     let text = "UPDATE uploads SET state = $2, failure = $3, ended_at = $4, updated_at = $4, \
-                clean_at = CASE WHEN session IS NOT NULL OR begins > 0 THEN $4 END, chunks_kept = TRUE \
+                clean_at = CASE WHEN session IS NOT NULL OR begins > 0 THEN $4 END, \
+                holds_key = (holds_key AND begins > 0), chunks_kept = TRUE \
                 WHERE id = $1 AND state = 'uploading' AND expires_at <= $5 RETURNING id, owner, reserved_bytes";
     let failure = failure.map(|f| f.code().to_owned());
     let swap = sql(text).bind(id.0).bind(status.name()).bind(failure).bind(at.millis());

@@ -29,7 +29,7 @@ pub(crate) struct Application {
 
 /// A question that came.
 #[derive(Clone, Debug)]
-struct Asked {
+pub(crate) struct Asked {
     hook: String,
     headers: HeaderMap,
     text: String,
@@ -52,15 +52,15 @@ impl Application {
         self.says_after(Duration::ZERO, status, body);
     }
 
-    fn says_after(&self, delay: Duration, status: u16, body: impl ToString) {
+    pub(crate) fn says_after(&self, delay: Duration, status: u16, body: impl ToString) {
         *self.says.lock().expect("a lock") = (delay, status, body.to_string());
     }
 
-    fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("a lock").clone()
     }
 
-    fn url(&self, hook: &str) -> String {
+    pub(crate) fn url(&self, hook: &str) -> String {
         format!("http://{}/{hook}", self.address)
     }
 

@@ -24,6 +24,9 @@ use futures_util::StreamExt as _;
 
 use crate::postgres;
 
+mod keys;
+mod lost;
+
 const CHUNK: usize = 1000;
 
 struct House {
@@ -54,13 +57,22 @@ impl House {
     }
 
     async fn with(url: Option<String>, sweep: SweepConfig) -> Self {
+        Self::new(url, sweep, Hooks::default(), Arc::new(SystemClock::new()), MemoryStore::new()).await
+    }
+
+    async fn new(
+        url: Option<String>,
+        sweep: SweepConfig,
+        hooks: Hooks,
+        clock: Arc<dyn Clock>,
+        memory: MemoryStore,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let url = url.unwrap_or_else(|| format!("sqlite://{}", folder.path().join("l.db").display()));
         let upload = UploadConfig { lease: Duration::from_secs(3), ..UploadConfig::default() };
         let ledger =
             Ledger::open(&DatabaseConfig::default(), &url, clock.clone(), upload.lease).await.expect("a ledger");
-        let memory = Arc::new(MemoryStore::new());
+        let memory = Arc::new(memory);
         let faulty = Arc::new(FaultyStore::new(memory.clone(), 1));
         let settings = Settings {
             upload,
@@ -72,7 +84,7 @@ impl House {
             owners_share: false,
             queue_wait: Duration::from_secs(5),
             subscriptions: vec![Subscription::to_all("http://receiver")],
-            hooks: Hooks::default(),
+            hooks,
         };
         let engine = Engine::new(ledger, faulty.clone(), clock, settings);
         Self { engine, faulty, memory, _folder: folder }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on ends here")]
 
 mod creating;
+mod keys;
 mod listing;
 mod merging;
 mod opening;
@@ -26,7 +27,7 @@ use chunkgate::domain::{
     UploadId,
 };
 use chunkgate::ledger::{
-    Allowance, Creation, DatabaseConfig, Ledger, NewEvent, NewUpload, OpenError, RecordChunk, Recorded,
+    Allowance, Creation, DatabaseConfig, KeyOrigin, Ledger, NewEvent, NewUpload, OpenError, RecordChunk, Recorded,
 };
 
 use crate::postgres;
@@ -132,7 +133,7 @@ impl Gate {
             checksum: None,
             auto_complete: true,
             key: ObjectKey::parse(&format!("uploads/local/{file_id}")).unwrap(),
-            key_is_chosen: false,
+            key_origin: KeyOrigin::Drawn,
             reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(7 * DAY),
@@ -143,9 +144,11 @@ impl Gate {
     async fn upload(&self, file_id: &str, chunks: u32) -> Upload {
         match self.ledger.create_upload(&self.wish(file_id, plan(chunks)), Allowance::of_uploads(1000)).await.unwrap() {
             Creation::Created(upload) => upload,
-            other @ (Creation::Known(_) | Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
-                panic!("{other:?}")
-            }
+            other @ (Creation::Known(_)
+            | Creation::TooManyOpen
+            | Creation::NoRoom { .. }
+            | Creation::KeyTaken(_)
+            | Creation::BeingPut) => panic!("{other:?}"),
         }
     }
 
@@ -176,6 +179,15 @@ impl Gate {
         }
         let lease = take_lease(&self.ledger, upload.id).await.unwrap();
         (upload, lease)
+    }
+
+    /// Nothing of it is left in the store.
+    async fn clear(&self, id: UploadId) {
+        let now = self.clock.now();
+        let remains = self.ledger.remains(now, 100).await.unwrap();
+        let remains = remains.iter().find(|remains| remains.id == id).unwrap();
+        let claim = self.ledger.claim_remains(remains).await.unwrap().unwrap();
+        assert!(self.ledger.clear_remains(claim).await.unwrap());
     }
 
     fn file(&self, upload: &Upload) -> File {

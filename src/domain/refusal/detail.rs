@@ -1,6 +1,6 @@
 //! What every refusal tells the person who reads it.
 
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{KeyHolder, Refusal};
 
 impl Refusal {
     /// What happened and what to do about it, for the person who reads it.
@@ -136,10 +136,18 @@ impl Refusal {
                 "this upload is known with other properties ({reason}): use another fileId, or POST /uploads with \
                  restart: true"
             ),
-            Self::KeyTaken => {
-                "another upload has the object key that the application chose, or had it until a few minutes ago: let \
-                 its hook choose a key with {random} in it, or delete what is there first"
-                    .to_owned()
+            Self::KeyTaken { holder } => {
+                let what = match holder {
+                    KeyHolder::Upload => "another upload has it: delete or abort that one first",
+                    KeyHolder::Remains => {
+                        "what was given up or deleted there is still being removed: try again in some minutes"
+                    }
+                    KeyHolder::Stranger => {
+                        "an object is there already that none of our uploads put there, and it is not replaced: move \
+                         it away first"
+                    }
+                };
+                format!("the application chose an object key that is taken; {what}, or let it choose one with {{random}}")
             }
             Self::UploadCompleted => {
                 "this upload is completed and its file stays: delete the file instead, or use another fileId".to_owned()

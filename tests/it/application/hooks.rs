@@ -83,16 +83,16 @@ async fn the_application_chooses_the_key_and_adds_metadata() {
         };
         assert_eq!(create("a").await.json["metadata"], json!({"own": "1", "order": "17"}));
         // Its key is its own, from the beginning on and whatever comes.
-        create("b").await.is_refused(409, "upload_conflict");
-        post_file(&gateway, "fileName=b&fileId=b").await.is_refused(409, "upload_conflict");
+        create("b").await.is_refused(409, "key_taken");
+        post_file(&gateway, "fileName=b&fileId=b").await.is_refused(409, "key_taken");
         gateway.put_all("a", &content(CHUNK, 2), CHUNK).await;
         let event = gateway.hooks.wait_for("a").await;
         assert_eq!(event.json["data"]["objectKey"], "orders/17/a.bin");
-        create("b").await.is_refused(409, "upload_conflict");
+        create("b").await.is_refused(409, "key_taken");
         assert_eq!(gateway.download("a").await, content(CHUNK, 2));
         // A file that was deleted may still be on its way out of the store.
         assert_eq!(gateway.delete("/files/a").await.status, 204);
-        create("b").await.is_refused(409, "upload_conflict");
+        create("b").await.is_refused(409, "key_taken");
 
         // One that nothing was sent for left nothing; so its key is free at once.
         application.says(200, json!({"objectKey": "orders/18/a.bin"}));
@@ -170,6 +170,30 @@ async fn without_the_applications_consent_nothing_begins() {
         assert_eq!(gateway.get("/uploads/a").await.status, 404);
         application.says(200, "");
         assert_eq!(create().await.status, 201);
+    }
+}
+
+/// Those who wait for an application that is silent are told with the one who
+/// asked: each would wait as long again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_silent_application_waits_once() {
+    let application = Application::start().await;
+    for on in On::BOTH {
+        let gateway = application.gateway(on, "before_create").await;
+        let asked = application.asked().len();
+        application.says_after(Duration::from_secs(60), 204, "");
+        let wanted = || json!({"fileId": "a", "fileName": "a", "fileSize": 5});
+        let creating = futures_util::future::join_all((0..4).map(|_| gateway.post("/uploads", wanted())));
+        let putting = futures_util::future::join_all((0..4).map(|_| post_file(&gateway, "fileName=a&fileId=a")));
+        // One after the other they would take 40 s.
+        let both = futures_util::future::join(creating, putting);
+        let (created, put) = tokio::time::timeout(Duration::from_secs(12), both).await.expect("all are told at once");
+        for answer in created.iter().chain(&put) {
+            answer.is_refused(503, "hook_unavailable");
+        }
+        assert_eq!(application.asked().len(), asked + 1);
+        application.says(204, "");
+        assert_eq!(gateway.post("/uploads", wanted()).await.status, 201);
     }
 }
 

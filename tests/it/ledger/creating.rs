@@ -277,7 +277,7 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
         FileCreation::Condemned,
         "not intended"
     );
-    gate.ledger.intend_object(&file.key, wish.at).await.unwrap();
+    gate.ledger.intend_object(wish.id, &file.key, wish.at).await.unwrap();
     assert_eq!(
         gate.ledger.create_file(&wish, &file, Allowance::of_uploads(100), &events).await.unwrap(),
         FileCreation::Created
@@ -297,7 +297,7 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     gate.ledger.abort(given_up.id, &[]).await.unwrap();
     let again = gate.wish("b", plan(1));
     (file.id, file.file_id) = (again.id, again.file_id.clone());
-    gate.ledger.intend_object(&file.key, again.at).await.unwrap();
+    gate.ledger.intend_object(again.id, &file.key, again.at).await.unwrap();
     assert_eq!(
         gate.ledger.create_file(&again, &file, Allowance::of_uploads(100), &[]).await.unwrap(),
         FileCreation::Created
@@ -313,7 +313,7 @@ async fn small_files_at_once_under_one_id_make_one(gate: Gate) {
         (file.id, file.file_id) = (wish.id, wish.file_id.clone());
         file.key = ObjectKey::parse(&format!("uploads/{}", wish.id)).unwrap();
         tasks.spawn(async move {
-            ledger.intend_object(&file.key, wish.at).await.unwrap();
+            ledger.intend_object(wish.id, &file.key, wish.at).await.unwrap();
             ledger.create_file(&wish, &file, Allowance::of_uploads(100), &[]).await.unwrap()
         });
     }

@@ -71,7 +71,7 @@ impl Gate {
     async fn add(&self, name: &str) {
         self.clock.advance(Duration::from_millis(1));
         let wish = self.wish(name, plan(1));
-        self.ledger.intend_object(&wish.key, wish.at).await.unwrap();
+        self.ledger.intend_object(wish.id, &wish.key, wish.at).await.unwrap();
         let allowance = Allowance::of_uploads(1000);
         let mut file = self.file(&self.upload(&format!("for-{name}"), 1).await);
         (file.id, file.file_id, file.key) = (wish.id, wish.file_id.clone(), wish.key.clone());

@@ -29,7 +29,8 @@ FROM generate_series(1, 50000) AS n;
 INSERT INTO deliveries (event_id, endpoint, state, next_attempt_at)
 SELECT id, 'http://elsewhere', CASE WHEN created_at % 100 = 0 THEN 'pending' ELSE 'delivered' END, created_at FROM events;
 INSERT INTO owners (owner, open_uploads) SELECT 'owner' || n, 1 FROM generate_series(1, 5000) AS n;
-INSERT INTO objects_underway (object_key, begun_at) SELECT 'k' || n, 4000000000000 + n FROM generate_series(1, 5000) AS n;
+INSERT INTO objects_underway (object_key, upload_id, begun_at)
+SELECT 'k' || n, CAST(lpad(to_hex(n), 32, '0') AS UUID), 4000000000000 + n FROM generate_series(1, 5000) AS n;
 INSERT INTO attempts (event_id, endpoint, nth, at) SELECT event_id, endpoint, 1, 1 FROM deliveries;
 INSERT INTO token_families (id, owner, secret, terms, generation, expires_at, created_at, revoked_at)
 SELECT CAST(lpad(to_hex(n), 32, '0') AS UUID), 'o' || n, 's', '{}', 0, 4000000000000 + n, n,

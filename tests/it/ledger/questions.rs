@@ -9,12 +9,12 @@ use chunkgate::clock::Clock;
 use chunkgate::domain::event::{EventKind, event_id};
 use chunkgate::domain::plan::Lesson;
 use chunkgate::domain::{
-    Checksum, Chunk, Crc64, Failure, FileId, Geometry, Learning, Object, ObjectKey, Owner, Plan, SessionId, Status,
-    Upload, UploadId,
+    Checksum, Chunk, Crc64, Failure, File, FileId, Geometry, Learning, Object, ObjectKey, Owner, Plan, SessionId,
+    State, Status, Upload, UploadId,
 };
 use chunkgate::ledger::{
-    Allowance, Creation, DeliveryState, Failing, Family, FileFilter, KeySecret, Ledger, NewEvent, NewUpload, PageStart,
-    RecordChunk, SigningKey,
+    Allowance, Claim, Creation, DeliveryState, Failing, Family, FileFilter, KeyOrigin, KeySecret, Ledger, NewEvent,
+    NewUpload, PageStart, RecordChunk, SigningKey,
 };
 
 const RECEIVER: &str = "https://app.example/hook";
@@ -52,7 +52,7 @@ impl Asking<'_> {
             checksum: None,
             auto_complete: true,
             key: ObjectKey::parse(&format!("asked/{file_id}")).expect("a key"),
-            key_is_chosen: false,
+            key_origin: KeyOrigin::Drawn,
             reserved_bytes: geometry.bytes_to_reserve(),
             at,
             expires_at: at.plus(DAY),
@@ -67,9 +67,11 @@ impl Asking<'_> {
     async fn created(&self, wish: NewUpload) -> Upload {
         match self.ledger.create_upload(&wish, Allowance::of_uploads(1000)).await.expect("an answer") {
             Creation::Created(upload) => upload,
-            other @ (Creation::Known(_) | Creation::TooManyOpen | Creation::NoRoom { .. } | Creation::KeyTaken) => {
-                panic!("{other:?}")
-            }
+            other @ (Creation::Known(_)
+            | Creation::TooManyOpen
+            | Creation::NoRoom { .. }
+            | Creation::KeyTaken(_)
+            | Creation::BeingPut) => panic!("{other:?}"),
         }
     }
 
@@ -185,30 +187,57 @@ impl Asking<'_> {
                 checksum: None,
                 auto_complete: true,
                 key: wish.key.clone(),
-                state: chunkgate::domain::State::Completed { object: self.object() },
+                state: State::Completed { object: self.object() },
                 created_at: wish.at,
                 updated_at: wish.at,
                 expires_at: wish.expires_at,
                 reserved_bytes: wish.reserved_bytes,
                 is_direct: false,
             };
-            ledger.intend_object(&wish.key, wish.at).await.expect("an answer");
+            ledger.intend_object(wish.id, &wish.key, wish.at).await.expect("an answer");
             let events = self.events(&upload, EventKind::Completed);
             ledger
                 .create_file(&wish, &upload.file_with(self.object()), Allowance::of_uploads(100), &events)
                 .await
                 .expect("an answer");
-            ledger.forget_object(&wish.key).await.expect("an answer");
+            ledger.forget_object(wish.id, &wish.key).await.expect("an answer");
         }
-        let wish = NewUpload { key_is_chosen: true, ..self.wish("chosen", Geometry::Fixed(plan)) };
-        assert!(ledger.claim_object(&wish.key, wish.at).await.expect("an answer"));
-        ledger.forget_object(&wish.key).await.expect("an answer");
-        self.created(wish).await;
+        self.keys(plan).await;
         ledger.find_file(&Owner::local(), &FileId::parse("small").expect("an id")).await.expect("an answer");
         let gone = ledger.find_file(&Owner::local(), &FileId::parse("whole").expect("an id")).await.expect("an answer");
         assert!(ledger.delete_file(&gone.expect("a file")).await.expect("an answer"));
         ledger.objects_underway(self.clock.now(), 20).await.expect("an answer");
-        ledger.condemn_objects(self.clock.now(), 20).await.expect("an answer");
+        for orphan in ledger.condemn_objects(self.clock.now(), 20).await.expect("an answer") {
+            ledger.claim_orphan(&orphan).await.expect("an answer");
+        }
+    }
+
+    /// Keys that the application chose.
+    async fn keys(&self, plan: Plan) {
+        let ledger = self.ledger;
+        let chosen = || NewUpload {
+            key_origin: KeyOrigin::Chosen { is_occupied: false },
+            key: ObjectKey::parse("asked/chosen").expect("a key"),
+            ..self.wish("chosen", Geometry::Fixed(plan))
+        };
+        let wish = chosen();
+        assert_eq!(ledger.claim_object(&wish).await.expect("an answer"), Claim::Made { has_remains: false });
+        assert_eq!(ledger.claim_object(&chosen()).await.expect("an answer"), Claim::BeingPut);
+        assert!(ledger.renew_claim(wish.id, &wish.key).await.expect("an answer"));
+        ledger.leave_object(wish.id, &wish.key).await.expect("an answer");
+        let again = chosen();
+        assert_eq!(ledger.claim_object(&again).await.expect("an answer"), Claim::Made { has_remains: true });
+        assert!(ledger.condemn_object(again.id, &again.key).await.expect("an answer"));
+        ledger.forget_object(again.id, &again.key).await.expect("an answer");
+        let old = self.created(chosen()).await;
+        let new = chosen();
+        ledger.restart_upload(old.id, &new, Allowance::of_uploads(1000), &[]).await.expect("an answer");
+        assert!(ledger.abort(new.id, &[]).await.expect("an answer"));
+        let file = chosen();
+        assert_eq!(ledger.claim_object(&file).await.expect("an answer"), Claim::Made { has_remains: false });
+        let object = Upload { state: State::Completed { object: self.object() }, ..old }.file_with(self.object());
+        let file_row = File { id: file.id, ..object };
+        ledger.create_file(&file, &file_row, Allowance::of_uploads(1000), &[]).await.expect("an answer");
     }
 
     /// Every page, of one owner and of all.
@@ -304,10 +333,15 @@ impl Asking<'_> {
             ledger.ready_to_merge(after, 20).await.expect("an answer");
         }
         let id = self.create("remains").await.id;
+        ledger.intend_session(id).await.expect("an answer");
+        ledger.abort(id, &[]).await.expect("an answer");
         ledger.look_again(id, now).await.expect("an answer");
-        ledger.remains(now, 20).await.expect("an answer");
-        ledger.defer_remains(id, now).await.expect("an answer");
-        ledger.clear_remains(id).await.expect("an answer");
+        for remains in ledger.remains(now, 20).await.expect("an answer") {
+            let claim = ledger.claim_remains(&remains).await.expect("an answer").expect("a claim");
+            assert!(ledger.renew_remains(claim).await.expect("an answer"));
+            ledger.defer_remains(claim, now).await.expect("an answer");
+            ledger.clear_remains(claim).await.expect("an answer");
+        }
         ledger.keys_in_use(vec!["asked/remains".to_owned()]).await.expect("an answer");
         ledger.prune_chunks(now, 20).await.expect("an answer");
         ledger.prune_events(now.minus(DAY), 20).await.expect("an answer");

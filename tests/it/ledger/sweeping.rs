@@ -5,7 +5,7 @@ use std::time::Duration;
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::SessionId;
 use chunkgate::domain::event::EventKind;
-use chunkgate::ledger::{Allowance, Creation, FileCreation};
+use chunkgate::ledger::{Allowance, Creation, FileCreation, Orphan};
 
 use super::{DAY, Gate, HOOK, LEASE, chunk, on_both, plan, take_lease};
 
@@ -70,9 +70,21 @@ async fn remains_are_listed_until_they_are_cleared(gate: Gate) {
     assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
     gate.ledger.abort(upload.id, &[]).await.unwrap();
     let remains = gate.ledger.remains(gate.clock.now(), 10).await.unwrap().remove(0);
-    assert_eq!((remains.id, remains.key, remains.begins), (upload.id, upload.key, 2));
+    assert_eq!((remains.id, &remains.key, remains.begins), (upload.id, &upload.key, 2));
     assert_eq!(remains.session, Some(SessionId::new("s-1")));
-    gate.ledger.clear_remains(upload.id).await.unwrap();
+    // Of two with the same page one has it, until it falls silent.
+    let now = gate.clock.now();
+    let silent = gate.ledger.claim_remains(&remains).await.unwrap().unwrap();
+    assert_eq!(gate.ledger.claim_remains(&remains).await.unwrap(), None);
+    assert!(gate.ledger.renew_remains(silent).await.unwrap());
+    gate.ledger.age_leases(LEASE + Duration::from_secs(1));
+    let claim = gate.ledger.claim_remains(&remains).await.unwrap().unwrap();
+    assert!(!gate.ledger.renew_remains(silent).await.unwrap());
+    assert!(!gate.ledger.clear_remains(silent).await.unwrap());
+    // More has come meanwhile: that is looked at, too.
+    gate.ledger.look_again(upload.id, now).await.unwrap();
+    assert!(!gate.ledger.clear_remains(claim).await.unwrap());
+    gate.clear(upload.id).await;
     assert_eq!(gate.ledger.remains(gate.clock.now(), 10).await.unwrap(), []);
 
     // Two were asked for, and one of them became the object.
@@ -96,9 +108,10 @@ async fn remains_that_stay_hold_up_no_others(gate: Gate) {
         ended.push(upload.id);
     }
     for turn in 0..6 {
-        let first = gate.ledger.remains(gate.clock.now(), 1).await.unwrap().remove(0).id;
-        assert_eq!(first, ended[turn % 3]);
-        gate.ledger.defer_remains(first, gate.clock.now()).await.unwrap();
+        let first = gate.ledger.remains(gate.clock.now(), 1).await.unwrap().remove(0);
+        assert_eq!(first.id, ended[turn % 3]);
+        let claim = gate.ledger.claim_remains(&first).await.unwrap().unwrap();
+        gate.ledger.defer_remains(claim, gate.clock.now()).await.unwrap();
         gate.clock.advance(Duration::from_secs(1));
     }
 }
@@ -140,7 +153,7 @@ async fn what_is_over_is_forgotten_some_day(gate: Gate) {
     assert_eq!(gate.ledger.prune_events(ended, 10).await.unwrap(), 1);
     // First what it left: parts in the store, then its chunks' rows.
     assert_eq!(gate.ledger.prune_uploads(ended, 10).await.unwrap(), 0);
-    gate.ledger.clear_remains(upload.id).await.unwrap();
+    gate.clear(upload.id).await;
     assert_eq!(gate.ledger.prune_uploads(ended, 10).await.unwrap(), 0);
     assert_eq!(gate.ledger.prune_chunks(ended, 10).await.unwrap(), 1);
     assert_eq!(gate.ledger.prune_uploads(ended.minus(DAY), 10).await.unwrap(), 0);
@@ -157,17 +170,24 @@ async fn an_object_that_is_condemned_becomes_no_file(gate: Gate) {
     let upload = gate.upload("model", 1).await;
     let mut file = gate.file(&upload);
     (file.id, file.file_id) = (wish.id, wish.file_id.clone());
-    gate.ledger.intend_object(&file.key, wish.at).await.unwrap();
+    gate.ledger.intend_object(wish.id, &file.key, wish.at).await.unwrap();
     assert_eq!(gate.ledger.condemn_objects(wish.at.minus(DAY), 10).await.unwrap(), []);
-    assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), [file.key.clone()]);
+    let orphan = Orphan { id: wish.id, key: file.key.clone() };
+    assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), std::slice::from_ref(&orphan));
     assert_eq!(
         gate.ledger.create_file(&wish, &file, Allowance::of_uploads(100), &[]).await.unwrap(),
         FileCreation::Condemned
     );
     assert!(gate.ledger.find_upload(&file.owner, &file.file_id).await.unwrap().is_none());
     // Until it is gone from the store, it comes again.
-    assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), [file.key.clone()]);
-    gate.ledger.forget_object(&file.key).await.unwrap();
+    assert_eq!(gate.ledger.condemn_objects(wish.at, 10).await.unwrap(), std::slice::from_ref(&orphan));
+    // By one at a time.
+    assert!(gate.ledger.claim_orphan(&orphan).await.unwrap());
+    assert!(!gate.ledger.claim_orphan(&orphan).await.unwrap());
+    gate.ledger.age_leases(DAY);
+    assert!(gate.ledger.claim_orphan(&orphan).await.unwrap());
+    gate.ledger.forget_object(wish.id, &file.key).await.unwrap();
+    assert!(!gate.ledger.claim_orphan(&orphan).await.unwrap());
     assert_eq!(gate.ledger.objects_underway(wish.at, 10).await.unwrap(), []);
 }
 

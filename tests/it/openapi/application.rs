@@ -23,6 +23,12 @@ async fn hooks(contract: &Contract) {
             contract.ask(operation.path, operation.sample(&gateway)).await.is_refused(expected.0, expected.1);
         }
     }
+    application.says(200, json!({"objectKey": "one"}));
+    let holder = json!({"fileId": "holder", "fileName": "a", "fileSize": 5});
+    assert_eq!(gateway.post("/uploads", holder).await.status, 201);
+    for operation in contract.operations().into_iter().filter(begins) {
+        contract.ask(operation.path, operation.sample(&gateway)).await.is_refused(409, "key_taken");
+    }
     // And what it says of a file is in each answer that completes one.
     let gateway = application.gateway(On::FileAndSqlite, "completed").await;
     application.says(200, "{\"a\": 1}");
