@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::domain::{EventId, Owner, Refusal, Status, Timestamp};
 use crate::engine::deliver::place_of;
-use crate::http::auth::BackEnd;
+use crate::http::auth::Operator;
 use crate::http::problem::Problem;
 use crate::http::{Api, Parameters, encode, pages, uploads};
 use crate::ledger::{DeliveryCursor, DeliveryState, ListedDelivery, PastAttempt};
@@ -70,7 +70,7 @@ fn delivery(delivery: &ListedDelivery) -> DeliveryBody<'_> {
 /// `GET /admin/events`
 pub(super) async fn events(
     State(api): State<Api>,
-    _: BackEnd,
+    _: Operator,
     Parameters(query): Parameters<EventsQuery>,
 ) -> Result<Response, Problem> {
     let state = query.state.as_deref().map(parse_state).transpose()?;
@@ -105,7 +105,7 @@ fn after(text: &str) -> Result<DeliveryCursor, Refusal> {
 /// `POST /admin/events/{id}/redeliver`
 pub(super) async fn redeliver(
     State(api): State<Api>,
-    _: BackEnd,
+    _: Operator,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     // What cannot be decoded (`%ff`) is no event's id.
@@ -125,7 +125,7 @@ pub(super) struct UploadsQuery {
 /// `GET /admin/uploads`: of everybody, with their places in the store.
 pub(super) async fn uploads(
     State(api): State<Api>,
-    _: BackEnd,
+    _: Operator,
     Parameters(query): Parameters<UploadsQuery>,
 ) -> Result<Response, Problem> {
     let status = query.status.as_deref().map(uploads::parse_status).transpose()?;
