@@ -62,8 +62,8 @@ async fn readers_that_stop_are_cut() {
             began.elapsed(),
             (most / READERS) >> 10
         );
-        // What is read ahead of each: bounded, but not little.
-        assert!(most < READERS * 2 * MIB, "{} MiB", most / MIB);
+        // The first ones have most of what there is to read ahead; for a thousand see `load`.
+        assert!(most < READERS * MIB, "{} MiB", most / MIB);
         // Each got what the kernel held for it, and then the end.
         for mut reader in readers {
             let mut buffer = vec![0; MIB];
