@@ -270,7 +270,9 @@ pub(super) fn read(file: File, range: Range<u64>, share: Share) -> ObjectStream 
         let reader = file.clone();
         let from = range.start;
         let wanted = (range.end - from).min(share.bytes() as u64);
-        let frame = spawn_blocking(move || read_frame(&reader, from, wanted)).await;
+        // Made here: threads that block are many, and what one has freed is of no use to another.
+        let frame = Vec::with_capacity(share.bytes());
+        let frame = spawn_blocking(move || read_frame(&reader, from, wanted, frame)).await;
         let frame = frame.map_err(|error| fault::lost("GetObject", &error))?.map_err(on("GetObject", WHAT))?;
         // Whoever asks for a second one has taken the first.
         share.grow();
@@ -278,10 +280,10 @@ pub(super) fn read(file: File, range: Range<u64>, share: Share) -> ObjectStream 
     }))
 }
 
-fn read_frame(file: &File, mut offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
+/// Reads so many bytes into an empty frame that has room for them.
+fn read_frame(file: &File, mut offset: u64, bytes: u64, mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
     // At most a share, which is a usize.
     let bytes = bytes as usize;
-    let mut frame = Vec::with_capacity(bytes);
     while frame.len() < bytes {
         match pread(file, spare_capacity(&mut frame), offset) {
             // Cut short under our hands.
@@ -330,7 +332,7 @@ mod tests {
     fn a_file_that_shrinks_is_an_error_and_not_a_short_read() {
         let file = tempfile::tempfile().expect("a file");
         file.set_len(10).expect("sized");
-        assert_eq!(read_frame(&file, 2, 8).expect("read"), vec![0; 8]);
-        assert!(read_frame(&file, 2, 9).is_err());
+        assert_eq!(read_frame(&file, 2, 8, Vec::with_capacity(8)).expect("read"), vec![0; 8]);
+        assert!(read_frame(&file, 2, 9, Vec::with_capacity(9)).is_err());
     }
 }
