@@ -116,19 +116,19 @@ impl Access {
         }
     }
 
-    /// Whether somebody may administer: who holds a key. On this machine alone,
-    /// where nobody else is served, everybody may.
-    pub async fn operator(&self, authorization: Option<&[u8]>) -> Result<(), Refusal> {
+    /// Who wants to administer, which takes a key. On this machine alone, where
+    /// nobody else is served, everybody may.
+    pub async fn operator(&self, authorization: Option<&[u8]>) -> Result<Caller, Refusal> {
         match self {
-            Self::Loopback => Ok(()),
+            Self::Loopback | Self::Proven(_) => self.caller(authorization, None).await,
             Self::Anybody(keys) if keys.is_empty() => {
                 Err(Refusal::Unauthorized { reason: "to administer takes an API key, and auth.api_keys has none" })
             }
             Self::Anybody(keys) => {
                 let unknown = Refusal::Unauthorized { reason: "the key is not known" };
-                key_name(keys, bearer(authorization)?).map(drop).ok_or(unknown)
+                let name = key_name(keys, bearer(authorization)?).ok_or(unknown)?;
+                Ok(Caller::back_end(Owner::of_key(name), None))
             }
-            Self::Proven(_) => self.caller(authorization, None).await?.needs_key(),
         }
     }
 
@@ -210,12 +210,12 @@ mod tests {
         let keys = || vec![ApiKey::parse("shop:ck_secret").expect("a key")];
         let proven = Access::Proven(Box::new(Proofs { keys: keys(), authority: None, issuer: None }));
         for access in [proven, Access::Anybody(keys())] {
-            assert_eq!(access.operator(Some(b"Bearer ck_secret")).await, Ok(()));
+            assert!(access.operator(Some(b"Bearer ck_secret")).await.is_ok_and(|caller| caller.is_back_end));
             for wrong in [None, Some(&b"Bearer ck_other"[..]), Some(b"ck_secret"), Some(b"Bearer ")] {
                 assert!(access.operator(wrong).await.is_err(), "{access:?} {wrong:?}");
             }
         }
         assert!(Access::Anybody(Vec::new()).operator(Some(b"Bearer ck_secret")).await.is_err());
-        assert_eq!(Access::Loopback.operator(None).await, Ok(()));
+        assert!(Access::Loopback.operator(None).await.is_ok_and(|caller| caller.is_back_end));
     }
 }

@@ -101,8 +101,9 @@ impl FromRequestParts<Api> for Operator {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let may = api.access.operator(authorization(parts)).await;
-        Ok(counted(may, parts, api).map(|()| Self)?)
+        let caller = counted(api.access.operator(authorization(parts)).await, parts, api)?;
+        api.rates.of_subject(&caller.grant.owner)?;
+        Ok(caller.needs_key().map(|()| Self)?)
     }
 }
 
