@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! domain  ←  ledger | store | notify  ←  engine | access  ←  http  ←  app  ←  cli, main
-//! clock units serve logging                              emulator  config
+//! clock units serve share logging                        emulator  config
 //! ```
 //!
 //! [`domain`] decides and does nothing. [`ledger`] knows what was acknowledged,
@@ -67,5 +67,6 @@ pub mod ledger;
 pub mod logging;
 pub mod notify;
 pub mod serve;
+mod share;
 pub mod store;
 pub mod units;

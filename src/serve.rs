@@ -3,7 +3,6 @@
 //! headers, answers that nobody reads, connections and the drain.
 
 mod on_demand;
-mod share;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,8 +24,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use crate::share::{Budget, Sharing};
+
 use on_demand::Gate;
-use share::Budget;
+
+/// What every connection may read at a time: a head, and some of a body.
+const READ_BYTES_MIN: usize = 16 << 10;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +82,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
     builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
     builder.max_header_size(limits.head_bytes_max).max_buf_size(limits.read_bytes);
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    let budget = Budget::new(limits.read_budget_bytes, 2 * limits.read_bytes);
+    let budget = Budget::new(limits.read_budget_bytes, READ_BYTES_MIN..=2 * limits.read_bytes);
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
     loop {
@@ -109,8 +112,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
                 Err(error) => Err(error),
             })
         });
-        let connection =
-            gate.guard(graceful.watch(builder.serve_connection(TokioIo::new(budget.share(Box::pin(stream))), service)));
+        let connection = gate
+            .guard(graceful.watch(
+                builder.serve_connection(TokioIo::new(Sharing::new(Box::pin(stream), budget.share())), service),
+            ));
         let cut = cut.clone();
         tokio::spawn(async move {
             let _place = place;

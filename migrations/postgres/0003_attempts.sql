@@ -1,11 +1,11 @@
 -- What an operator asks about: deliveries, and uploads that failed. Times are
 -- milliseconds since the Unix epoch.
 
--- Every attempt to deliver an event to an endpoint.
+-- The newest attempts to deliver an event to an endpoint.
 CREATE TABLE attempts (
     event_id TEXT    NOT NULL REFERENCES events (id) ON DELETE CASCADE,
     endpoint TEXT    NOT NULL,
-    -- From 1.
+    -- From 1; how many there were in all is said by the delivery.
     nth      BIGINT  NOT NULL,
     at       BIGINT  NOT NULL,
     -- What the receiver answered, if it did; and what was wrong, if anything.
@@ -14,6 +14,10 @@ CREATE TABLE attempts (
     PRIMARY KEY (event_id, endpoint, nth)
 );
 
+-- In all: `attempts` begins anew when an event is sent again.
+ALTER TABLE deliveries ADD COLUMN attempts_ever BIGINT NOT NULL DEFAULT 0;
+
 DROP INDEX deliveries_dead;
 CREATE INDEX deliveries_by_state ON deliveries (state, event_id, endpoint);
 CREATE INDEX uploads_failed ON uploads (created_at, id) WHERE state = 'failed';
+CREATE INDEX uploads_failed_of_owner ON uploads (owner, created_at, id) WHERE state = 'failed';

@@ -43,6 +43,8 @@ struct Read {
     /// When they were read, and when that was last tried, on the monotonic clock.
     read_at: Option<Duration>,
     tried_at: Option<Duration>,
+    /// Whether the last try came to nothing: there may be keys that we do not know.
+    has_failed: bool,
 }
 
 impl Jwks {
@@ -74,10 +76,8 @@ impl Jwks {
         shared.ask(now).await;
         match shared.find(id, algorithm) {
             Some(key) => Ok(key),
-            None if shared.was_read() => {
-                Err(Refusal::Unauthorized { reason: "the token names a key that its issuer does not publish" })
-            }
-            None => Err(Refusal::IssuerUnavailable),
+            None if shared.has_failed() => Err(Refusal::IssuerUnavailable),
+            None => Err(Refusal::Unauthorized { reason: "the token names a key that its issuer does not publish" }),
         }
     }
 }
@@ -106,8 +106,8 @@ impl Shared {
         self.read().read_at.is_some_and(|at| now < at + FRESH_FOR)
     }
 
-    fn was_read(&self) -> bool {
-        self.read().read_at.is_some()
+    fn has_failed(&self) -> bool {
+        self.read().has_failed
     }
 
     /// Reads the keys, unless somebody just has.
@@ -122,9 +122,11 @@ impl Shared {
             }
             read.tried_at = Some(now);
         }
-        match self.download().await {
+        let downloaded = self.download().await;
+        let mut read = self.write();
+        read.has_failed = downloaded.is_err();
+        match downloaded {
             Ok(keys) => {
-                let mut read = self.write();
                 read.keys = keys;
                 read.read_at = Some(now);
             }

@@ -40,7 +40,8 @@ pub enum Access {
     /// Everybody on this machine, as the owner `local`.
     Loopback,
     /// Everybody who can reach us, as the owner `local`: `--insecure-no-auth`.
-    Anybody,
+    /// To administer takes one of these keys all the same.
+    Anybody(Vec<ApiKey>),
     /// Who can prove who they are.
     Proven(Box<Proofs>),
 }
@@ -59,7 +60,7 @@ impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Loopback => "Loopback",
-            Self::Anybody => "Anybody",
+            Self::Anybody(_) => "Anybody",
             Self::Proven(_) => "Proven",
         })
     }
@@ -81,6 +82,11 @@ impl Caller {
         Self { grant: Grant::all(owner), listed, is_back_end: true }
     }
 
+    /// Refused unless it is the application behind.
+    pub fn needs_key(&self) -> Result<(), Refusal> {
+        if self.is_back_end { Ok(()) } else { Err(Refusal::InsufficientScope { needed: "an API key" }) }
+    }
+
     fn bearer(grant: Grant) -> Self {
         Self { listed: Some(grant.owner.clone()), grant, is_back_end: false }
     }
@@ -91,11 +97,11 @@ impl Access {
     /// they say they act for.
     pub async fn caller(&self, authorization: Option<&[u8]>, acts_for: Option<Owner>) -> Result<Caller, Refusal> {
         let proofs = match self {
-            Self::Loopback | Self::Anybody => return Ok(Caller::back_end(Owner::local(), Some(Owner::local()))),
+            Self::Loopback | Self::Anybody(_) => return Ok(Caller::back_end(Owner::local(), Some(Owner::local()))),
             Self::Proven(proofs) => proofs,
         };
         let shown = bearer(authorization)?;
-        if let Some(name) = proofs.key_name(shown) {
+        if let Some(name) = key_name(&proofs.keys, shown) {
             return Ok(match acts_for {
                 Some(owner) => Caller::back_end(owner.clone(), Some(owner)),
                 None => Caller::back_end(Owner::of_key(name), None),
@@ -110,10 +116,26 @@ impl Access {
         }
     }
 
+    /// Who wants to administer, which takes a key. On this machine alone, where
+    /// nobody else is served, everybody may.
+    pub async fn operator(&self, authorization: Option<&[u8]>) -> Result<Caller, Refusal> {
+        match self {
+            Self::Loopback | Self::Proven(_) => self.caller(authorization, None).await,
+            Self::Anybody(keys) if keys.is_empty() => {
+                Err(Refusal::Unauthorized { reason: "to administer takes an API key, and auth.api_keys has none" })
+            }
+            Self::Anybody(keys) => {
+                let unknown = Refusal::Unauthorized { reason: "the key is not known" };
+                let name = key_name(keys, bearer(authorization)?).ok_or(unknown)?;
+                Ok(Caller::back_end(Owner::of_key(name), None))
+            }
+        }
+    }
+
     /// Our own tokens, where there are any.
     pub fn authority(&self) -> Option<&Authority> {
         match self {
-            Self::Loopback | Self::Anybody => None,
+            Self::Loopback | Self::Anybody(_) => None,
             Self::Proven(proofs) => proofs.authority.as_ref(),
         }
     }
@@ -128,19 +150,19 @@ fn bearer(authorization: Option<&[u8]>) -> Result<&str, Refusal> {
     std::str::from_utf8(header[7..].trim_ascii()).map_err(|_| malformed)
 }
 
-impl Proofs {
-    /// All keys are compared, whichever matches: how long it takes tells nothing.
-    fn key_name(&self, shown: &str) -> Option<&str> {
-        let hash = Sha256::digest(shown.as_bytes());
-        let mut found = None;
-        for known in &self.keys {
-            if bool::from(known.sha256.ct_eq(&hash[..])) {
-                found = Some(known.name.as_str());
-            }
+/// All keys are compared, whichever matches: how long it takes tells nothing.
+fn key_name<'k>(keys: &'k [ApiKey], shown: &str) -> Option<&'k str> {
+    let hash = Sha256::digest(shown.as_bytes());
+    let mut found = None;
+    for known in keys {
+        if bool::from(known.sha256.ct_eq(&hash[..])) {
+            found = Some(known.name.as_str());
         }
-        found
     }
+    found
+}
 
+impl Proofs {
     async fn token(&self, shown: &str) -> Result<Grant, Refusal> {
         if shown.starts_with("cr_") {
             return Err(Refusal::Unauthorized {
@@ -181,5 +203,19 @@ mod tests {
             assert!(ask(wrong, None).await.is_err(), "{wrong}");
         }
         assert!(access.caller(None, None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_administers_beyond_this_machine_holds_a_key() {
+        let keys = || vec![ApiKey::parse("shop:ck_secret").expect("a key")];
+        let proven = Access::Proven(Box::new(Proofs { keys: keys(), authority: None, issuer: None }));
+        for access in [proven, Access::Anybody(keys())] {
+            assert!(access.operator(Some(b"Bearer ck_secret")).await.is_ok_and(|caller| caller.is_back_end));
+            for wrong in [None, Some(&b"Bearer ck_other"[..]), Some(b"ck_secret"), Some(b"Bearer ")] {
+                assert!(access.operator(wrong).await.is_err(), "{access:?} {wrong:?}");
+            }
+        }
+        assert!(Access::Anybody(Vec::new()).operator(Some(b"Bearer ck_secret")).await.is_err());
+        assert!(Access::Loopback.operator(None).await.is_ok_and(|caller| caller.is_back_end));
     }
 }

@@ -8,7 +8,7 @@ use super::{AppError, ServeOptions, misconfigured};
 use crate::access::{Access, ApiKey, AuthMethod, AuthMode, Authority, Issuer, Proofs};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::Ledger;
 
 /// Who may ask: as configured, and who holds a key that was made here.
 pub(super) async fn access(
@@ -18,20 +18,16 @@ pub(super) async fn access(
     clock: &Arc<dyn Clock>,
     authority: &Authority,
 ) -> Result<Access, AppError> {
-    let failed = |error: LedgerError| AppError::Failed(error.to_string());
     match &config.auth.mode {
-        AuthMode::None if options.insecure_no_auth => Ok(Access::Anybody),
+        AuthMode::None if options.insecure_no_auth => {
+            Ok(Access::Anybody(keys(config, options, ledger, &**clock).await?))
+        }
         AuthMode::None => Ok(Access::Loopback),
         AuthMode::AnyOf(_) => {
             let allows = |method| config.auth.mode.allows(method);
             let mut keys = Vec::new();
             if allows(AuthMethod::Keys) {
-                keys.extend(config.auth.api_keys.iter().cloned());
-                if options.bootstrap_key && keys.is_empty() {
-                    bootstrap(ledger, &**clock).await?;
-                }
-                let made = ledger.api_keys().await.map_err(failed)?;
-                keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
+                keys = self::keys(config, options, ledger, &**clock).await?;
                 if keys.is_empty() {
                     return Err(misconfigured(
                         "auth.mode needs keys, but there is none: set auth.api_keys, or start with --bootstrap-key",
@@ -48,6 +44,22 @@ pub(super) async fn access(
             Ok(Access::Proven(Box::new(Proofs { keys, authority, issuer })))
         }
     }
+}
+
+/// Those that are configured, and those that were made here.
+async fn keys(
+    config: &Config,
+    options: ServeOptions,
+    ledger: &Ledger,
+    clock: &dyn Clock,
+) -> Result<Vec<ApiKey>, AppError> {
+    let mut keys = config.auth.api_keys.clone();
+    if options.bootstrap_key && keys.is_empty() {
+        bootstrap(ledger, clock).await?;
+    }
+    let made = ledger.api_keys().await.map_err(|error| AppError::Failed(error.to_string()))?;
+    keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
+    Ok(keys)
 }
 
 /// A key that nobody guesses: 256 random bits.

@@ -87,10 +87,12 @@ impl Checks<'_> {
 
     fn access(&mut self, config: &Config, strictness: Strictness) {
         if config.auth.mode == AuthMode::None {
-            if strictness.bootstrap_key {
+            // Where anybody is served, keys are for who administers.
+            let needless = !strictness.insecure_no_auth;
+            if needless && strictness.bootstrap_key {
                 self.wrong("auth.mode", "--bootstrap-key makes a key that nobody would ask for: remove one of the two");
             }
-            if !config.auth.api_keys.is_empty() {
+            if needless && !config.auth.api_keys.is_empty() {
                 self.wrong(
                     "auth.api_keys",
                     "nobody asks for a key while auth.mode is none: set auth.mode = [\"keys\"]",

@@ -243,6 +243,8 @@ fn without_authentication_only_loopback_is_served() {
     let insecure = Strictness { insecure_no_auth: true, ..Strictness::default() };
     let loaded = load_strictly("", &[], &everywhere, insecure).expect("told so");
     assert_eq!(loaded.warnings.len(), 1);
+    // Keys are for who administers then.
+    assert!(load_strictly("[auth]\napi_keys = [\"app:k\"]", &[], &everywhere, insecure).is_ok());
 
     let bootstrap = Strictness { bootstrap_key: true, ..Strictness::default() };
     let loaded = load_strictly("", &[], &everywhere, bootstrap).expect("with a key");

@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, warn};
 
-use crate::domain::{EventId, Refusal};
+use crate::domain::Refusal;
 use crate::engine::{Engine, EngineError, Shared};
-use crate::ledger::{Delivery, DeliveryState, ListedDelivery};
+use crate::ledger::{Delivery, DeliveryCursor, DeliveryPage, DeliveryState};
 use crate::notify::Notifier;
 
 /// How long an event is tried before it is dead.
@@ -64,9 +64,9 @@ impl Engine {
     pub async fn deliveries(
         &self,
         state: Option<DeliveryState>,
-        after: Option<(&EventId, &str)>,
+        after: Option<&DeliveryCursor>,
         limit: u32,
-    ) -> Result<Vec<ListedDelivery>, EngineError> {
+    ) -> Result<DeliveryPage, EngineError> {
         Ok(self.shared.ledger.list_deliveries(state, after, limit).await?)
     }
 
@@ -160,6 +160,8 @@ impl Courier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::ATTEMPTS_KEPT;
+    use crate::notify::config::WebhookConfig;
 
     #[test]
     fn an_event_is_spent_by_age_and_attempts() {
@@ -168,6 +170,20 @@ mod tests {
         assert!(!is_spent(40, GIVE_UP_AFTER, initial), "not for three days yet");
         assert!(!is_spent(1, old, initial), "no gateway was running: its receiver may just be starting, too");
         assert_eq!((1..40).find(|&attempts| is_spent(attempts, old, initial)), Some(12));
+    }
+
+    /// What is listed of an event that nobody took is all of it.
+    #[test]
+    fn all_attempts_of_three_days_are_kept() {
+        let initial = WebhookConfig::default().retry_initial;
+        // The shortest pauses that there can be.
+        let mut after = Duration::ZERO;
+        let attempts = (1..).take_while(|&attempts| {
+            let spent = is_spent(attempts, after, initial);
+            after += pause_after(attempts, initial, 0);
+            !spent
+        });
+        assert!((60..ATTEMPTS_KEPT as usize).contains(&(attempts.count() + 1)));
     }
 
     #[test]

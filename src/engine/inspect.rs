@@ -59,13 +59,14 @@ impl Engine {
         Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
     }
 
-    /// All that failed, also those that were begun anew since, newest first.
+    /// All that failed, or all of this owner's, also those that were begun anew since, newest first.
     pub async fn failed_uploads(
         &self,
+        owner: Option<&Owner>,
         after: Option<(Timestamp, UploadId)>,
         limit: u32,
     ) -> Result<Vec<UploadView>, EngineError> {
-        let listed = self.shared.ledger.list_failed(after, limit).await?;
+        let listed = self.shared.ledger.list_failed(owner, after, limit).await?;
         Ok(listed.into_iter().map(|(upload, progress)| view(upload, progress)).collect())
     }
 

@@ -13,10 +13,10 @@ use serde_json::json;
 
 use crate::domain::{EventId, Owner, Refusal, Status, Timestamp};
 use crate::engine::deliver::place_of;
-use crate::http::auth::BackEnd;
+use crate::http::auth::Operator;
 use crate::http::problem::Problem;
 use crate::http::{Api, Parameters, encode, pages, uploads};
-use crate::ledger::{DeliveryState, ListedDelivery, PastAttempt};
+use crate::ledger::{DeliveryCursor, DeliveryState, ListedDelivery, PastAttempt};
 
 #[derive(Deserialize)]
 pub(super) struct EventsQuery {
@@ -37,6 +37,7 @@ struct DeliveryBody<'a> {
     created_at: String,
     next_attempt_at: Option<String>,
     last_error: Option<&'a str>,
+    attempt_count: u32,
     attempts: Vec<AttemptBody<'a>>,
 }
 
@@ -61,6 +62,7 @@ fn delivery(delivery: &ListedDelivery) -> DeliveryBody<'_> {
         created_at: delivery.created_at.rfc3339(),
         next_attempt_at: delivery.next_attempt_at.map(Timestamp::rfc3339),
         last_error: delivery.last_error.as_deref(),
+        attempt_count: delivery.attempts_ever,
         attempts: delivery.attempts.iter().map(attempt).collect(),
     }
 }
@@ -68,19 +70,15 @@ fn delivery(delivery: &ListedDelivery) -> DeliveryBody<'_> {
 /// `GET /admin/events`
 pub(super) async fn events(
     State(api): State<Api>,
-    _: BackEnd,
+    _: Operator,
     Parameters(query): Parameters<EventsQuery>,
 ) -> Result<Response, Problem> {
     let state = query.state.as_deref().map(parse_state).transpose()?;
     let limit = pages::limit(query.limit.as_deref())?;
     let after = query.cursor.as_deref().map(after).transpose()?;
-    let after = after.as_ref().map(|(event, endpoint)| (event, endpoint.as_str()));
-    // One more than asked for tells whether there is a next page.
-    let mut listed = api.engine.deliveries(state, after, limit + 1).await?;
-    let more = listed.len() > limit as usize;
-    listed.truncate(limit as usize);
-    let next = listed.last().filter(|_| more).map(|last| cursor(&last.event, &last.endpoint));
-    let bodies: Vec<_> = listed.iter().map(delivery).collect();
+    let page = api.engine.deliveries(state, after.as_ref(), limit).await?;
+    let next = page.next.as_ref().map(cursor);
+    let bodies: Vec<_> = page.deliveries.iter().map(delivery).collect();
     Ok(api.large_answers.json(&json!({"events": bodies, "nextCursor": next}))?)
 }
 
@@ -91,15 +89,15 @@ fn parse_state(text: &str) -> Result<DeliveryState, Refusal> {
     })
 }
 
-fn cursor(event: &EventId, endpoint: &str) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{} {endpoint}", event.as_str()))
+fn cursor(DeliveryCursor { event, nth }: &DeliveryCursor) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{nth} {}", event.as_str()))
 }
 
-fn after(text: &str) -> Result<(EventId, String), Refusal> {
+fn after(text: &str) -> Result<DeliveryCursor, Refusal> {
     let read = || {
         let plain = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
-        let (event, endpoint) = plain.split_once(' ')?;
-        Some((EventId::new(event), endpoint.to_owned()))
+        let (nth, event) = plain.split_once(' ')?;
+        Some(DeliveryCursor { event: EventId::new(event), nth: nth.parse().ok().filter(|nth| *nth > 0)? })
     };
     read().ok_or_else(pages::unknown_cursor)
 }
@@ -107,7 +105,7 @@ fn after(text: &str) -> Result<(EventId, String), Refusal> {
 /// `POST /admin/events/{id}/redeliver`
 pub(super) async fn redeliver(
     State(api): State<Api>,
-    _: BackEnd,
+    _: Operator,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     // What cannot be decoded (`%ff`) is no event's id.
@@ -127,7 +125,7 @@ pub(super) struct UploadsQuery {
 /// `GET /admin/uploads`: of everybody, with their places in the store.
 pub(super) async fn uploads(
     State(api): State<Api>,
-    _: BackEnd,
+    _: Operator,
     Parameters(query): Parameters<UploadsQuery>,
 ) -> Result<Response, Problem> {
     let status = query.status.as_deref().map(uploads::parse_status).transpose()?;
@@ -135,7 +133,7 @@ pub(super) async fn uploads(
     let after = query.cursor.as_deref().map(pages::after).transpose()?;
     let limit = pages::limit(query.limit.as_deref())?;
     let mut listed = match (status, &owner) {
-        (Some(Status::Failed), None) => api.engine.failed_uploads(after, limit + 1).await?,
+        (Some(Status::Failed), owner) => api.engine.failed_uploads(owner.as_ref(), after, limit + 1).await?,
         (status, owner) => api.engine.uploads(owner.as_ref(), status, after, limit + 1).await?,
     };
     let more = listed.len() > limit as usize;

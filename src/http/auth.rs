@@ -89,25 +89,45 @@ impl FromRequestParts<Api> for BackEnd {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let caller = caller(parts, api).await?;
-        if caller.is_back_end { Ok(Self) } else { Err(Refusal::InsufficientScope { needed: "an API key" }.into()) }
+        Ok(caller(parts, api).await?.needs_key().map(|()| Self)?)
     }
 }
 
+/// A caller who may administer: see [`Access::operator`].
+#[derive(Debug)]
+pub struct Operator;
+
+impl FromRequestParts<Api> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let caller = counted(api.access.operator(authorization(parts)).await, parts, api)?;
+        api.rates.of_subject(&caller.grant.owner)?;
+        Ok(caller.needs_key().map(|()| Self)?)
+    }
+}
+
+fn authorization(parts: &Parts) -> Option<&[u8]> {
+    parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes)
+}
+
+/// Who guesses is told to wait, and no longer whether it was right.
+fn counted<T>(proof: Result<T, Refusal>, parts: &Parts, api: &Api) -> Result<T, Refusal> {
+    if let Err(refusal) = &proof
+        // Nobody has looked at what was shown.
+        && *refusal != Refusal::IssuerUnavailable
+    {
+        api.rates.of_failures(&ClientAddress::of(parts, api.limits.trusted_proxies))?;
+    }
+    proof
+}
+
 async fn caller(parts: &Parts, api: &Api) -> Result<Caller, Refusal> {
-    let authorization = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let acts_for = match &*api.access {
-        Access::Loopback | Access::Anybody => None,
+        Access::Loopback | Access::Anybody(_) => None,
         Access::Proven(_) => owner_parameter(&parts.uri)?,
     };
-    let caller = match api.access.caller(authorization, acts_for).await {
-        Ok(caller) => caller,
-        Err(refusal) => {
-            // Who guesses is told to wait, and no longer whether it was right.
-            api.rates.of_failures(&ClientAddress::of(parts, api.limits.trusted_proxies))?;
-            return Err(refusal);
-        }
-    };
+    let caller = counted(api.access.caller(authorization(parts), acts_for).await, parts, api)?;
     api.rates.of_subject(&caller.grant.owner)?;
     Ok(caller)
 }
@@ -117,7 +137,7 @@ async fn caller(parts: &Parts, api: &Api) -> Result<Caller, Refusal> {
 /// what browsers say of where a request comes from and goes to.
 pub fn guard(access: &Access, headers: &HeaderMap, port: u16, cors: &CorsConfig) -> Result<(), Refusal> {
     match access {
-        Access::Anybody | Access::Proven(_) => return Ok(()),
+        Access::Anybody(_) | Access::Proven(_) => return Ok(()),
         Access::Loopback => {}
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");

@@ -13,6 +13,7 @@ use crate::domain::{File, Refusal};
 use crate::http::Api;
 use crate::http::disposition::Disposition;
 use crate::http::links::Reader;
+use crate::http::one_frame::OneFrame;
 use crate::http::problem::Problem;
 
 /// `GET|HEAD /files/{fileId}/content`
@@ -47,7 +48,7 @@ pub(super) async fn content(
                 tracing::warn!(%error, "a download broke off");
             }
         });
-        *answer.body_mut() = Body::from_stream(stream);
+        *answer.body_mut() = Body::from_stream(OneFrame::of(stream));
     }
     Ok(answer)
 }

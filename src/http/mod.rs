@@ -21,6 +21,7 @@ mod large;
 pub mod layer;
 mod links;
 pub mod multipart;
+mod one_frame;
 pub mod page;
 mod pages;
 pub mod problem;

@@ -57,7 +57,7 @@ use db::{Backend, Conn, Statement, sql};
 use lock::DatabaseLock;
 use writer::Writer;
 
-pub use attempts::{DeliveryState, ListedDelivery, PastAttempt};
+pub use attempts::{ATTEMPTS_KEPT, DeliveryCursor, DeliveryPage, DeliveryState, ListedDelivery, PastAttempt};
 pub use config::DatabaseConfig;
 pub use create::Creation;
 pub use error::{LedgerError, OpenError};

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::event::EventKind;
 use crate::domain::{EventId, LeaseToken, Owner, Timestamp, UploadId};
+use crate::ledger::attempts::ATTEMPTS_KEPT;
 use crate::ledger::db::{Conn, Row, Statement, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::Reader;
@@ -45,6 +46,8 @@ pub struct Delivery {
     pub body: String,
     /// How often it was tried before.
     pub attempts: u32,
+    /// The same, also before it was last sent again.
+    pub attempts_ever: u32,
     /// When the event happened.
     pub created_at: Timestamp,
     /// The lease: the outcome counts only while it is ours.
@@ -92,8 +95,8 @@ impl Ledger {
 
     /// The endpoint took it. False when the lease is no longer ours.
     pub async fn delivered(&self, delivery: &Delivery, status: u16) -> Result<bool, LedgerError> {
-        let text = "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, lease_token = NULL, \
-                    delivered_at = $4, last_status = $5, last_error = NULL \
+        let text = "UPDATE deliveries SET state = 'delivered', attempts = attempts + 1, attempts_ever = attempts_ever + 1, \
+                    lease_token = NULL, delivered_at = $4, last_status = $5, last_error = NULL \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
         let change = of(delivery, text).bind(self.now().millis()).bind(u32::from(status));
         self.tried(delivery, change, Some(status), None).await
@@ -107,8 +110,8 @@ impl Ledger {
         status: Option<u16>,
         error: &str,
     ) -> Result<bool, LedgerError> {
-        let text = "UPDATE deliveries SET attempts = attempts + 1, lease_token = NULL, lease_until = 0, \
-                    next_attempt_at = $4, last_status = $5, last_error = $6 \
+        let text = "UPDATE deliveries SET attempts = attempts + 1, attempts_ever = attempts_ever + 1, \
+                    lease_token = NULL, lease_until = 0, next_attempt_at = $4, last_status = $5, last_error = $6 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
         let change = of(delivery, text).bind(next_at.millis()).bind(status.map(i64::from)).bind(error);
         self.tried(delivery, change, status, Some(error)).await
@@ -121,8 +124,8 @@ impl Ledger {
         status: Option<u16>,
         error: &str,
     ) -> Result<bool, LedgerError> {
-        let text = "UPDATE deliveries SET state = 'dead', attempts = attempts + 1, lease_token = NULL, \
-                    last_status = $4, last_error = $5 \
+        let text = "UPDATE deliveries SET state = 'dead', attempts = attempts + 1, attempts_ever = attempts_ever + 1, \
+                    lease_token = NULL, last_status = $4, last_error = $5 \
                     WHERE event_id = $1 AND endpoint = $2 AND lease_token = $3 AND state = 'pending'";
         let change = of(delivery, text).bind(status.map(i64::from)).bind(error);
         self.tried(delivery, change, status, Some(error)).await
@@ -136,17 +139,25 @@ impl Ledger {
         status: Option<u16>,
         error: Option<&str>,
     ) -> Result<bool, LedgerError> {
-        let text = "INSERT INTO attempts (event_id, endpoint, nth, at, status, error) SELECT $1, $2, \
-                    1 + (SELECT count(*) FROM attempts a WHERE a.event_id = $1 AND a.endpoint = $2), $3, $4, $5";
-        let attempt = sql(text).bind(delivery.event.as_str()).bind(delivery.endpoint.as_str());
-        let attempt = attempt.bind(self.now().millis()).bind(status.map(i64::from));
+        let of_it = |text| sql(text).bind(delivery.event.as_str()).bind(delivery.endpoint.as_str());
+        // Ours alone to count while the lease is, and the change says whether it is.
+        let nth = delivery.attempts_ever.saturating_add(1);
+        let attempt =
+            of_it("INSERT INTO attempts (event_id, endpoint, nth, at, status, error) VALUES ($1, $2, $3, $4, $5, $6)");
+        let attempt = attempt.bind(nth).bind(self.now().millis()).bind(status.map(i64::from));
         let attempt = attempt.bind(error.map(ToOwned::to_owned));
+        let surplus = nth.checked_sub(ATTEMPTS_KEPT).filter(|surplus| *surplus > 0).map(|surplus| {
+            of_it("DELETE FROM attempts WHERE event_id = $1 AND endpoint = $2 AND nth <= $3").bind(surplus)
+        });
         self.write(move |conn| {
             Box::pin(async move {
                 if !conn.swapped(change).await? {
                     return Ok(End::Rollback(false));
                 }
                 conn.execute(attempt).await?;
+                if let Some(surplus) = surplus {
+                    conn.execute(surplus).await?;
+                }
                 Ok(End::Commit(true))
             })
         })
@@ -185,7 +196,7 @@ fn of(delivery: &Delivery, text: &'static str) -> Statement {
 }
 
 async fn claimed(conn: &mut Conn, token: Uuid) -> Result<Vec<Delivery>, LedgerError> {
-    let text = "SELECT d.event_id, d.endpoint, d.attempts, e.kind, e.body, e.created_at \
+    let text = "SELECT d.event_id, d.endpoint, d.attempts, d.attempts_ever, e.kind, e.body, e.created_at \
                 FROM deliveries d JOIN events e ON e.id = d.event_id \
                 WHERE d.state = 'pending' AND d.lease_token = $1 ORDER BY d.next_attempt_at, d.event_id";
     let rows = conn.rows(sql(text).bind(token)).await?;
@@ -200,6 +211,7 @@ fn delivery(row: &Row, token: LeaseToken) -> Result<Delivery, LedgerError> {
         endpoint: read.get("endpoint")?,
         body: read.get("body")?,
         attempts: read.count("attempts")?,
+        attempts_ever: read.count("attempts_ever")?,
         created_at: read.time("created_at")?,
         token,
     })

@@ -100,6 +100,7 @@ impl Ledger {
     /// newest first. `after` is the last one of the page before.
     pub async fn list_failed(
         &self,
+        owner: Option<&Owner>,
         after: Option<(Timestamp, UploadId)>,
         limit: u32,
     ) -> Result<Vec<(Upload, Progress)>, LedgerError> {
@@ -116,12 +117,16 @@ impl Ledger {
                 )
             };
         }
-        let query = match after {
-            None => sql(failed!("")).bind(limit),
-            Some((at, id)) => {
-                sql(failed!(" AND (u.created_at, u.id) < ($2, $3)")).bind(limit).bind(at.millis()).bind(id.0)
-            }
+        let text = match (owner, after) {
+            (None, None) => failed!(""),
+            (None, Some(_)) => failed!(" AND (u.created_at, u.id) < ($2, $3)"),
+            (Some(_), None) => failed!(" AND u.owner = $2"),
+            (Some(_), Some(_)) => failed!(" AND u.owner = $4 AND (u.created_at, u.id) < ($2, $3)"),
         };
+        let mut values = vec![Value::from(limit)];
+        values.extend(after.into_iter().flat_map(|(at, id)| [at.millis().into(), id.0.into()]));
+        values.extend(owner.map(|owner| Value::from(owner.as_str())));
+        let query = sql(text).bind_all(values);
         self.read().await?.rows(query).await?.iter().map(rows::counted).collect()
     }
 

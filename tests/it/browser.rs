@@ -51,6 +51,21 @@ async fn the_page_renews_its_tokens() {
     run("tokens.js", On::FileAndSqlite, &settings, &[KEY]).await;
 }
 
+/// With the gateway's mercy for two renewals at once, and without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_and_its_copy_live_on_one_login() {
+    for leeway in ["10s", "0s"] {
+        let settings = [&TOKENS[..], &[("AUTH__ACCESS_TTL", "4s"), ("AUTH__REFRESH_LEEWAY", leeway)]].concat();
+        run("tabs.js", On::FileAndSqlite, &settings, &[KEY]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_goes_on_where_nothing_is_kept() {
+    let keys = [("AUTH__MODE", "keys"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
+    run("blocked.js", On::FileAndSqlite, &keys, &["ck_0123456789abcdef"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gigabyte_goes_straight_to_the_store_and_resumes_there() {
     let application = format!("http://{}", free_address());

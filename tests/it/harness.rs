@@ -45,6 +45,7 @@ pub(crate) struct Gateway {
     pub(crate) emulator: Option<Emulator>,
     pub(crate) http: reqwest::Client,
     environment: Vec<(String, String)>,
+    flags: &'static [&'static str],
     process: Option<Running>,
 }
 
@@ -55,6 +56,11 @@ impl Gateway {
 
     /// With configuration as the environment has it: `("LIMITS__QUEUE_WAIT", "1s")`.
     pub(crate) async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
+        Self::start_flagged(on, settings, &[]).await
+    }
+
+    /// With flags on its command line, too.
+    pub(crate) async fn start_flagged(on: On, settings: &[(&str, &str)], flags: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let hooks = Hooks::start().await;
         let (address, admin) = (free_address(), free_address());
@@ -81,7 +87,7 @@ impl Gateway {
             environment.push(((*key).to_owned(), (*value).to_owned()));
         }
         let http = client();
-        let mut gateway = Self { address, admin, folder, hooks, emulator, http, environment, process: None };
+        let mut gateway = Self { address, admin, folder, hooks, emulator, http, environment, flags, process: None };
         gateway.boot().await;
         gateway
     }
@@ -107,8 +113,9 @@ impl Gateway {
             environment.retain(|(known, _)| known != key);
             environment.push(((*key).to_owned(), (*value).to_owned()));
         }
-        let (hooks, http) = (self.hooks.clone(), client());
-        let mut gateway = Self { address, admin, folder, hooks, emulator: None, http, environment, process: None };
+        let (hooks, http, flags) = (self.hooks.clone(), client(), self.flags);
+        let mut gateway =
+            Self { address, admin, folder, hooks, emulator: None, http, environment, flags, process: None };
         gateway.boot().await;
         gateway
     }
@@ -117,7 +124,7 @@ impl Gateway {
     pub(crate) async fn boot(&mut self) {
         let log = self.folder.path().join("gateway.log");
         let environment = self.environment.iter().map(|(key, value)| (variable(key), value.clone()));
-        let mut running = Running::spawn(&["serve"], environment, self.folder.path(), &log);
+        let mut running = Running::spawn(&[&["serve"], self.flags].concat(), environment, self.folder.path(), &log);
         running.wait_until_live(&format!("http://{}/livez", self.address), &log).await;
         self.process = Some(running);
     }

@@ -57,8 +57,14 @@ impl Growth {
     }
 
     fn is_below(&self, most: usize, what: &str) {
-        let (grown, before) = (self.bytes(), self.before);
-        println!("{what}: {} KiB resident, and {} KiB more", before >> 10, grown >> 10);
+        self.was_below(most, self.bytes(), what);
+    }
+
+    /// The same of the most that it has grown by so far. What is printed stands
+    /// in docs/hostile-inputs.md.
+    fn was_below(&self, most: usize, grown: usize, what: &str) {
+        let (before, after) = (self.before as f64 / MIB as f64, (self.before + grown) as f64 / MIB as f64);
+        println!("memory: {what}: {before:.1} MiB before, {after:.1} MiB after");
         assert!(grown < most, "{what}: {} MiB more", grown / MIB);
     }
 }

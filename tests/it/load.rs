@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use chunkgate::clock::{Clock as _, SystemClock};
 
-use crate::harness::{Answer, Gateway, MIB, On, content};
-use crate::machine::peak_bytes;
+use crate::harness::{Answer, Gateway, KIB, MIB, On, content};
+use crate::machine::{need_descriptors, peak_bytes, resident_bytes};
 
 /// 64 chunks at once, each of its own upload; the gateway's peak memory.
 async fn sixty_four(on: On, chunk: usize) -> usize {
@@ -152,4 +152,62 @@ async fn a_thousand_clients_that_were_fast_once_keep_little() {
     println!("1000 clients that were fast once: {} MiB", kept / MIB);
     // 32 MiB for the fast ones, and what the trickling ones have.
     assert!(kept <= (32 + 96) * MIB, "{} MiB", kept / MIB);
+}
+
+/// Downloads whose readers stop, half of them in the middle: what is read ahead
+/// of each is little, and of all together bounded; beside them one that reads.
+async fn a_thousand_readers_that_stop(on: On) {
+    const READERS: usize = 1000;
+    /// They have all of the budget, and the kernel's buffers are not used up yet.
+    const BESIDE: usize = 100;
+    need_descriptors(8000);
+    let gateway = Gateway::start_with(on, &[("LIMITS__BODY_IDLE_TIMEOUT", "10m")]).await;
+    let bytes = content(4 * MIB, 34);
+    gateway.create("r", bytes.len(), bytes.len()).await;
+    gateway.put_all("r", &bytes, bytes.len()).await;
+    let fast = async || {
+        let began = SystemClock::new();
+        for _ in 0..16 {
+            assert!(gateway.download("r").await == bytes);
+        }
+        16 * bytes.len() / MIB * 1000 / began.monotonic().as_millis().max(1) as usize
+    };
+    let (alone, mut beside) = (fast().await, 0);
+    let before = resident_bytes(gateway.pid());
+    let ask = format!("GET /files/r/content HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.address);
+    let (mut readers, mut buffer) = (Vec::new(), vec![0; 64 * KIB]);
+    for n in 0..READERS {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // The kernel is to hold little of it.
+        socket.set_recv_buffer_size(64 << 10).expect("a size");
+        let mut reader = socket.connect(gateway.address).await.expect("a connection");
+        reader.write_all(ask.as_bytes()).await.expect("sent");
+        let mut read = 0;
+        while n % 2 == 0 && read < MIB {
+            read += reader.read(&mut buffer).await.expect("content");
+        }
+        readers.push(reader);
+        if readers.len() == BESIDE {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            beside = fast().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = resident_bytes(gateway.pid());
+    let each = after.saturating_sub(before) / READERS;
+    let (mib_before, mib_after) = (before as f64 / MIB as f64, after as f64 / MIB as f64);
+    println!("memory: {on:?}: 1000 readers that stop: {mib_before:.1} MiB before, {mib_after:.1} MiB after");
+    println!("{} KiB each; who reads: {alone} MiB/s alone, {beside} MiB/s beside {BESIDE}", each / KIB);
+    // As the tests are built.
+    assert!(each <= 128 * KIB, "{} KiB for each", each / KIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_readers_that_stop_keep_little() {
+    a_thousand_readers_that_stop(On::OssAndPostgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_readers_that_stop_keep_little_of_the_local_folder() {
+    a_thousand_readers_that_stop(On::FileAndSqlite).await;
 }

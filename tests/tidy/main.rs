@@ -3,6 +3,7 @@
 
 mod checks;
 mod modules;
+mod supply;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,6 +66,13 @@ fn files_are_short_and_named_for_what_they_do() {
     all.extend(sources("tests", ".rs"));
     none(&sizes(&all));
     none(&names(&all));
+}
+
+#[test]
+fn what_is_built_in_is_what_deny_toml_allows() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    none(&supply::sources_and_bans(root));
+    none(&supply::licences(root));
 }
 
 #[test]

@@ -6,7 +6,7 @@ import { Gateway, Refused } from './gateway.js';
 import { NoRecords, Records } from './records.js';
 import { Lanes } from './retry.js';
 import { Row } from './row.js';
-import { Session } from './session.js';
+import { Session, otherTabs, subjectOf, tabStorage, tokensIn } from './session.js';
 import { Upload, matches } from './uploader.js';
 import { language, translate, words } from './words.js';
 
@@ -21,9 +21,9 @@ const BEGIN_ANEW = new Set(['upload_conflict', 'chunk_conflict', 'upload_failed'
 const UNDER_WAY = new Set(['idle', 'starting', 'uploading', 'pausing', 'finishing']);
 
 const $ = (id) => document.getElementById(id);
-const session = new Session(sessionStorage);
+const session = new Session(tabStorage(), otherTabs());
 const gateway = new Gateway({ session });
-const records = globalThis.indexedDB ? new Records() : new NoRecords();
+const records = Records.areKept() ? new Records() : new NoRecords();
 const turns = new Lanes(FILES_AT_ONCE);
 const uploads = new Map(); // fileId → {upload, row}: what this page is sending
 const unfinished = new Map(); // fileId → {record, row}: what an earlier one began
@@ -223,6 +223,11 @@ async function useKey(event) {
     return;
   }
   $('key').value = '';
+  admitted();
+}
+
+/** What waited for a session goes on. */
+function admitted() {
   sayOfKey('');
   $('key-form').hidden = true;
   const waiting = [...waitingForKey];
@@ -242,6 +247,31 @@ async function tokensFor(typed) {
     if (!isNoKey) throw error;
   }
   return tried;
+}
+
+/**
+ * Whoever sent the user here may have put tokens into the address. They may be
+ * anybody's, who would then get the user's files: it is the user who says
+ * whether to use them. Out of the address they go in any case.
+ */
+function takeAddress() {
+  const offered = tokensIn(location.hash);
+  if (!offered) return knock();
+  history.replaceState(null, '', location.pathname + location.search);
+  const name = subjectOf(offered) ?? words.somebody;
+  const mine = session.held?.key ? words.aKey : subjectOf(session.held ?? {}) ?? words.somebody;
+  $('offer-text').textContent = words.offered(name);
+  $('offer-instead').textContent = session.held ? words.offeredInstead(mine) : '';
+  $('offer').hidden = false;
+  $('offer-refuse').focus();
+  const answered = (use) => () => {
+    $('offer').hidden = true;
+    if (use) session.useTokens(offered);
+    if (use) admitted();
+    knock();
+  };
+  $('offer-use').onclick = answered(true);
+  $('offer-refuse').onclick = answered(false);
 }
 
 /** Whether a key is needed is asked before a file is chosen, not after. */
@@ -287,7 +317,6 @@ addEventListener('online', () => uploads.forEach(({ row, upload }) => row.progre
 addEventListener('offline', () => uploads.forEach(({ row, upload }) => row.progress(upload)));
 takeDrops();
 document.documentElement.dataset.language = language;
-// Whoever sent the user here may have given them tokens: taken at once, and out of the address.
-if (session.useAddress(location.hash)) history.replaceState(null, '', location.pathname);
-knock();
+addEventListener('hashchange', takeAddress);
+takeAddress();
 await listUnfinished();

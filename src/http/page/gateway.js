@@ -170,19 +170,24 @@ export class Gateway {
 
   /** One request, however many wait for it: a refresh token is for one use. */
   #renew() {
-    this.#renewing ??= this.#refresh().finally(() => {
-      this.#renewing = null;
-    });
+    const { refreshToken } = this.session.held;
+    this.#renewing ??= this.session
+      .alone(() => this.#refresh(refreshToken))
+      .finally(() => {
+        this.#renewing = null;
+      });
     return this.#renewing;
   }
 
-  async #refresh() {
-    const { refreshToken } = this.session.held;
+  async #refresh(refreshToken) {
+    const isHeld = () => this.session.held?.refreshToken === refreshToken;
+    // Another tab was first, and said so.
+    if (!isHeld()) return;
     try {
-      this.session.useTokens(await this.#ask('POST', '/auth/refresh', { refreshToken }));
+      this.session.renew(refreshToken, await this.#ask('POST', '/auth/refresh', { refreshToken }));
     } catch (error) {
       // Its login is over: there is nothing more to be had with it.
-      if (error instanceof Refused && error.status === 401) this.session.forget();
+      if (error instanceof Refused && error.status === 401 && isHeld()) this.session.forget();
       throw error;
     }
   }

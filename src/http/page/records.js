@@ -14,6 +14,15 @@ export class Records {
     this.name = name;
   }
 
+  /** Whether the browser keeps any: where it does not, to look may throw. */
+  static areKept() {
+    try {
+      return Boolean(globalThis.indexedDB);
+    } catch {
+      return false;
+    }
+  }
+
   /** Remembers an upload, or what has become known of it. */
   async saveUpload(record) {
     await this.#within([UPLOADS], 'readwrite', (uploads) => uploads.put(record));

@@ -37,6 +37,7 @@ use tokio::task::spawn_blocking;
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
+use crate::share::Budget;
 use crate::store::{
     Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError, StoredObject,
     StoredPart, Target,
@@ -65,6 +66,8 @@ struct Inner {
     places: Arc<Places>,
     uploads: Arc<Folder>,
     work: Workshop,
+    /// What downloads read at a time.
+    downloads: Budget,
     boot: Boot,
     clock: Arc<dyn Clock>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
@@ -215,7 +218,7 @@ impl Store for FileStore {
             let message = format!("bytes {}..{} of {}", range.start, range.end, object.bytes);
             return Err(fault::refused(OPERATION, "InvalidRange", message));
         }
-        Ok(Reading { object, stream: object::read(file, range) })
+        Ok(Reading { object, stream: object::read(file, range, self.0.downloads.share()) })
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

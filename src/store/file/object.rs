@@ -18,6 +18,7 @@ use tokio::task::spawn_blocking;
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, ObjectKey};
+use crate::share::Share;
 use crate::store::file::fault::{self, on};
 use crate::store::file::folder::Folder;
 use crate::store::file::intake::{Sink, write_at};
@@ -30,8 +31,6 @@ const WHAT: &str = "the object";
 const ATTRIBUTE: &str = "user.chunkgate.object";
 /// Beyond this a MIME type is not kept: attributes share a small space.
 const CONTENT_TYPE_BYTES_MAX: usize = 255;
-/// Read at a time.
-const FRAME_BYTES: u64 = 256 << 10;
 
 /// No key may reach into our own folder.
 pub(super) fn admit(key: &ObjectKey, operation: &'static str) -> Result<(), StoreError> {
@@ -261,26 +260,30 @@ impl Sink for ObjectSink {
     }
 }
 
-/// The bytes of a range that lies within a file.
-pub(super) fn read(file: File, range: Range<u64>) -> ObjectStream {
-    let state = (Arc::new(file), range);
-    Box::pin(stream::try_unfold(state, |(file, range)| async move {
+/// The bytes of a range that lies within a file, in frames as large as the share is.
+pub(super) fn read(file: File, range: Range<u64>, share: Share) -> ObjectStream {
+    let state = (Arc::new(file), range, share);
+    Box::pin(stream::try_unfold(state, |(file, range, mut share)| async move {
         if range.is_empty() {
             return Ok(None);
         }
         let reader = file.clone();
         let from = range.start;
-        let wanted = (range.end - from).min(FRAME_BYTES);
-        let frame = spawn_blocking(move || read_frame(&reader, from, wanted)).await;
+        let wanted = (range.end - from).min(share.bytes() as u64);
+        // Made here: threads that block are many, and what one has freed is of no use to another.
+        let frame = Vec::with_capacity(share.bytes());
+        let frame = spawn_blocking(move || read_frame(&reader, from, wanted, frame)).await;
         let frame = frame.map_err(|error| fault::lost("GetObject", &error))?.map_err(on("GetObject", WHAT))?;
-        Ok(Some((Bytes::from(frame), (file, from + wanted..range.end))))
+        // Whoever asks for a second one has taken the first.
+        share.grow();
+        Ok(Some((Bytes::from(frame), (file, from + wanted..range.end, share))))
     }))
 }
 
-fn read_frame(file: &File, mut offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
-    // At most FRAME_BYTES.
+/// Reads so many bytes into an empty frame that has room for them.
+fn read_frame(file: &File, mut offset: u64, bytes: u64, mut frame: Vec<u8>) -> io::Result<Vec<u8>> {
+    // At most a share, which is a usize.
     let bytes = bytes as usize;
-    let mut frame = Vec::with_capacity(bytes);
     while frame.len() < bytes {
         match pread(file, spare_capacity(&mut frame), offset) {
             // Cut short under our hands.
@@ -329,7 +332,7 @@ mod tests {
     fn a_file_that_shrinks_is_an_error_and_not_a_short_read() {
         let file = tempfile::tempfile().expect("a file");
         file.set_len(10).expect("sized");
-        assert_eq!(read_frame(&file, 2, 8).expect("read"), vec![0; 8]);
-        assert!(read_frame(&file, 2, 9).is_err());
+        assert_eq!(read_frame(&file, 2, 8, Vec::with_capacity(8)).expect("read"), vec![0; 8]);
+        assert!(read_frame(&file, 2, 9, Vec::with_capacity(9)).is_err());
     }
 }

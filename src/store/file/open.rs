@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::clock::Clock;
+use crate::share::Budget;
 use crate::store::file::folder::Folder;
 use crate::store::file::layout::{DATA, LOCK, OWN, UPLOADS, WORK};
 use crate::store::file::places::Places;
@@ -38,6 +40,11 @@ pub enum OpenError {
         source: io::Error,
     },
 }
+
+/// What all downloads together read at a time, in bytes, beyond the least of each.
+const DOWNLOADS_BYTES: usize = 32 << 20;
+/// What one download reads at a time, in bytes.
+const DOWNLOAD_BYTES: RangeInclusive<usize> = 32 << 10..=256 << 10;
 
 fn trying<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> OpenError {
     move |source| OpenError::Io { what, source: source.into() }
@@ -68,6 +75,7 @@ impl FileStore {
             root,
             uploads: Arc::new(uploads),
             work,
+            downloads: Budget::new(DOWNLOADS_BYTES, DOWNLOAD_BYTES),
             boot,
             clock,
             sessions: Mutex::default(),

@@ -18,8 +18,9 @@ use crate::store::deadline::{Deadlines, Overdue, metered};
 use crate::store::error::BodyBroken;
 use crate::store::oss::SignatureVersion;
 use crate::store::oss::answer::{self, Answer, Failure};
+use crate::store::oss::downloads::{AGENT, Downloads};
 use crate::store::oss::endpoint::Endpoint;
-use crate::store::oss::request::{Call, chain, late, unreachable_store};
+use crate::store::oss::request::{Call, broken, chain, late, unreachable_store};
 use crate::store::oss::setup::Credentials;
 use crate::store::oss::sign::{self, Query, Request, Signer};
 use crate::store::retry::{Backoff, Budget};
@@ -39,6 +40,7 @@ const TCP_GRACE: Duration = Duration::from_secs(10);
 /// The client of one bucket.
 pub struct Client {
     http: reqwest::Client,
+    downloads: Downloads,
     clock: Arc<dyn Clock>,
     endpoint: Endpoint,
     /// `host:port` of the endpoint, for errors.
@@ -77,14 +79,17 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .user_agent(concat!("chunkgate/", env!("CARGO_PKG_VERSION")))
+            .user_agent(AGENT)
             .tcp_nodelay(true)
             .connect_timeout(config.connect_timeout)
             .pool_max_idle_per_host(config.pool.max_idle)
             .pool_idle_timeout(config.pool.idle_timeout);
+        let user_timeout = config.idle_timeout.saturating_add(TCP_GRACE);
         #[cfg(target_os = "linux")]
-        let http = http.tcp_user_timeout(config.idle_timeout.saturating_add(TCP_GRACE));
+        let http = http.tcp_user_timeout(user_timeout);
+        let downloads = Downloads::new(config, user_timeout);
         Ok(Self {
+            downloads: downloads.map_err(|error| format!("no HTTP client for the store: {error}"))?,
             http: http.build().map_err(|e| format!("no HTTP client for the store: {}", chain(&e)))?,
             clock,
             address: endpoint.address().into(),
@@ -235,12 +240,17 @@ impl Client {
     }
 
     async fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        let response = self.exchange(call).await?;
+        let send = async |request| self.http.execute(request).await.map_err(|error| unreachable_store(call, error));
+        let response = self.exchange(call, send).await?;
         self.read(call, response).await?.checked(call.operation, &call.method)
     }
 
     async fn attempt_to_open(&self, call: &Call<'_>) -> Result<reqwest::Response, Failure> {
-        let response = self.exchange(call).await?;
+        let send = async |request| {
+            let sent = self.downloads.execute(request).await;
+            sent.map_err(|error| broken(call, error.is_connect(), &error))
+        };
+        let response = self.exchange(call, send).await?;
         if answer::is_success(response.status()) {
             return Ok(response);
         }
@@ -249,15 +259,19 @@ impl Client {
     }
 
     /// Sends a call with a small body or none, up to the answer's head.
-    async fn exchange(&self, call: &Call<'_>) -> Result<reqwest::Response, Failure> {
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        send: impl AsyncFnOnce(reqwest::Request) -> Result<reqwest::Response, StoreError>,
+    ) -> Result<reqwest::Response, Failure> {
         let bytes = call.body.len() as u64;
         let request = self.signed(call, bytes, call.body.clone().into());
         let request = request.map_err(|error| Failure::new(error, false))?;
         let deadline = self.connect_timeout.saturating_add(self.deadlines.first_byte);
-        let response = timeout(deadline, self.http.execute(request))
+        let response = timeout(deadline, send(request))
             .await
             .map_err(|_| transient(late(call, Overdue::FirstByte)))?
-            .map_err(|e| transient(unreachable_store(call, e)))?;
+            .map_err(transient)?;
         self.learn_skew(response.headers());
         Ok(response)
     }

@@ -2,10 +2,11 @@
 //!
 //! `setup`, `sign`, `endpoint`, `xml`, `request`, `answer` and `remedy` decide and are
 //! pure;
-//! `client` sends, `store` says each call of the trait in OSS's words.
+//! `client` sends, `downloads` has the connections that objects are read from, `store` says each call of the trait in OSS's words.
 
 pub mod answer;
 pub mod client;
+mod downloads;
 pub mod endpoint;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

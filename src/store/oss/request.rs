@@ -1,7 +1,7 @@
 //! A call to OSS before it is signed and sent, and what is said of one that
 //! got no answer.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -72,12 +72,18 @@ pub fn late(call: &Call<'_>, overdue: Overdue) -> StoreError {
 /// A connection that could not be had, or broke. The URL stays out of the
 /// message: a query may hold a signature.
 pub fn unreachable_store(call: &Call<'_>, error: reqwest::Error) -> StoreError {
-    let code = match (error.is_connect(), error.is_timeout()) {
+    broken(call, (error.is_connect(), error.is_timeout()), &error.without_url())
+}
+
+/// The same, where it is known whether there was no connection, and whether for
+/// want of time.
+pub fn broken(call: &Call<'_>, (is_connect, is_timeout): (bool, bool), error: &dyn Error) -> StoreError {
+    let code = match (is_connect, is_timeout) {
         (true, true) => "ConnectTimeout",
         (true, false) => "ConnectFailed",
         (false, _) => "ConnectionReset",
     };
-    let text = chain(&error.without_url());
+    let text = chain(error);
     // What TLS says of an answer in plain HTTP.
     let hint =
         if text.contains("InvalidContentType") { "; does the endpoint speak http rather than https?" } else { "" };
@@ -85,7 +91,7 @@ pub fn unreachable_store(call: &Call<'_>, error: reqwest::Error) -> StoreError {
 }
 
 /// An error and its causes in one line.
-pub fn chain(error: &reqwest::Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -32,10 +32,33 @@ await run(async ({ page, context, url, folder }) => {
 
   // Handed over in the address, by whoever sent the user here.
   const { accessToken, refreshToken, expiresIn } = await logIn('u7');
-  await page.goto(`${url}/#${new URLSearchParams({ accessToken, refreshToken, expiresIn })}`);
+  const handedOver = `${url}/#${new URLSearchParams({ accessToken, refreshToken, expiresIn })}`;
+  await page.goto(handedOver);
+  await page.waitForSelector('#offer:not([hidden])');
+  check('tokens in the address are taken out of it', (await page.evaluate(() => location.href)) === `${url}/`);
+  check('and shown with whose they are, not used', (await page.textContent('#offer-text')).includes('u7') && (await held()) === null);
+  check('there is nothing that they would replace', (await page.textContent('#offer-instead')) === '');
+  await page.click('#offer-refuse');
+  check('who does not want them does not get them', (await page.isHidden('#offer')) && (await held()) === null);
+  await page.waitForSelector('#key-form:not([hidden])');
+  check('and is asked for a key instead', true);
+  await page.goto('about:blank');
+  await page.goto(handedOver);
+  await page.click('#offer-use');
   await eventually('the tokens are taken', async () => (await held())?.accessToken === accessToken);
-  check('tokens in the address are taken, and out of it', (await page.evaluate(() => location.href)) === `${url}/`);
-  check('nobody is asked for a key', await page.isHidden('#key-form'));
+  check('nobody is asked for a key then', await page.isHidden('#key-form'));
+
+  // Somebody else's link, followed in the open page.
+  const others = await logIn('mallory');
+  await page.evaluate((tokens) => (location.hash = new URLSearchParams(tokens)), others);
+  await page.waitForSelector('#offer:not([hidden])');
+  const said = [await page.textContent('#offer-text'), await page.textContent('#offer-instead')];
+  check('a link that would replace a session says whose, and by whose', said[0].includes('mallory') && said[1].includes('u7'), said);
+  check('it, too, is out of the address', (await page.evaluate(() => location.href)) === `${url}/`);
+  check('and the session stays', (await held()).accessToken === accessToken);
+  await page.click('#offer-refuse');
+  check('also when it is refused', (await held()).accessToken === accessToken && (await page.isHidden('#key-form')));
+  seen.refusals.length = 0;
 
   // Five chunks in flight over a slow link, while tokens end again and again.
   await throttle(context, page, 5 * MIB);

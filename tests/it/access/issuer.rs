@@ -323,9 +323,18 @@ async fn published_keys_are_cached_and_rotate() {
     // While it cannot be asked, those that are known stay.
     publisher.says(500, "");
     tokio::time::sleep(std::time::Duration::from_millis(5100)).await;
-    list(&here, &signed(&old, Some("other"))).await.is_refused(401, "unauthorized");
+    for n in 0..5 {
+        // It may be a new one: who comes back is let in then.
+        let refused = list(&here, &signed(&old, Some(&format!("other{n}")))).await;
+        assert!(refused.is_refused(503, "issuer_unavailable").headers.contains_key("retry-after"));
+    }
     assert_eq!(publisher.asked(), 3);
     assert_eq!(list(&here, &signed(&new, Some("new"))).await.status, 200);
+    // It can be asked again, and there is none.
+    publisher.publishes(&[new.jwk("new")]);
+    tokio::time::sleep(std::time::Duration::from_millis(5100)).await;
+    list(&here, &signed(&old, Some("other0"))).await.is_refused(401, "unauthorized");
+    assert_eq!(publisher.asked(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chunkgate::notify::sign::SigningKeys;
 use chunkgate::units::Secret;
 use reqwest::{Method, RequestBuilder};
@@ -87,6 +89,7 @@ async fn every_attempt_is_listed_and_what_died_is_sent_again() {
         let attempts: Vec<_> = delivered["attempts"].as_array().expect("attempts").iter().collect();
         let statuses: Vec<_> = attempts.iter().map(|attempt| attempt["status"].as_u64()).collect();
         assert_eq!(statuses, [Some(500), Some(500), Some(204)]);
+        assert_eq!(delivered["attemptCount"], 3);
         assert!(attempts[0]["error"].as_str().is_some_and(|error| error.contains("500")), "{delivered}");
         assert!(attempts.is_sorted_by_key(|attempt| attempt["at"].as_str()));
         assert_eq!(attempts[2]["error"], Value::Null);
@@ -138,6 +141,49 @@ async fn every_attempt_is_listed_and_what_died_is_sent_again() {
     }
 }
 
+/// Receivers' URLs hold secrets: pages break between receivers of one event all
+/// the same, each once, and say nothing of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_events_tell_no_secret() {
+    for on in On::BOTH {
+        let more = Hooks::start().await;
+        let folder_toml = format!(
+            "[[webhook.endpoints]]\nurl = \"{0}?token=s3cr3t-a\"\n[[webhook.endpoints]]\nurl = \"{0}?token=s3cr3t-b\"\n",
+            more.url()
+        );
+        let mut gateway = Gateway::start_with(on, &TOKENS).await;
+        std::fs::write(gateway.folder.path().join("chunkgate.toml"), folder_toml).expect("written");
+        gateway.crash_and_restart().await;
+        for id in ["a", "b", "c"] {
+            file(&gateway, id).await;
+        }
+        until(async || (events(&gateway, "state=delivered").await.len() == 9).then_some(())).await;
+        let all = events(&gateway, "").await;
+        for query in ["limit=1", "limit=2&state=delivered", "limit=4"] {
+            let (mut seen, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let path = format!("/admin/events?{query}{cursor}");
+                let page = ask(gateway.admin_request(Method::GET, &path).bearer_auth(KEY)).await;
+                assert!(!page.json.to_string().contains("s3cr3t"), "{page:?}");
+                seen.extend(page.json["events"].as_array().expect("events").iter().cloned());
+                let Some(next) = page.json["nextCursor"].as_str() else { break };
+                let plain = String::from_utf8(URL_SAFE_NO_PAD.decode(next).expect("base64")).expect("text");
+                assert!(!plain.contains("s3cr3t") && !plain.contains("http"), "{plain}");
+                cursor = format!("&cursor={next}");
+            }
+            assert_eq!(seen, all, "{query}");
+        }
+        // Of an event that is not there any more, the next one is next.
+        let beyond = URL_SAFE_NO_PAD.encode(format!("3 {}", "evt_~"));
+        assert_eq!(events(&gateway, &format!("cursor={beyond}")).await, all);
+        for wrong in ["0 evt_x", "-1 evt_x", "evt_x", "x evt_x"] {
+            let path = format!("/admin/events?cursor={}", URL_SAFE_NO_PAD.encode(wrong));
+            let refused = ask(gateway.admin_request(Method::GET, &path).bearer_auth(KEY)).await;
+            refused.is_refused(400, "invalid_parameter");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn administration_is_for_keys_and_elsewhere() {
     let gateway = Gateway::start_with(On::FileAndSqlite, &TOKENS).await;
@@ -163,6 +209,24 @@ async fn administration_is_for_keys_and_elsewhere() {
     {
         ask(gateway.admin_request(Method::GET, wrong).bearer_auth(KEY)).await.is_refused(400, "invalid_parameter");
     }
+    // Where anybody is served, too.
+    let flags: &[&str] = &["--insecure-no-auth"];
+    let anybody = Gateway::start_flagged(On::FileAndSqlite, &[("AUTH__API_KEYS", TOKENS[1].1)], flags).await;
+    file(&anybody, "a").await;
+    for (method, path) in [(Method::GET, "/admin/events"), (Method::GET, "/admin/uploads")] {
+        ask(anybody.admin_request(method.clone(), path)).await.is_refused(401, "unauthorized");
+        let wrong = anybody.admin_request(method.clone(), path).bearer_auth("ck_wrong");
+        ask(wrong).await.is_refused(401, "unauthorized");
+        assert_eq!(ask(anybody.admin_request(method, path).bearer_auth(KEY)).await.status, 200, "{path}");
+    }
+    let again = "/admin/events/evt_x/redeliver";
+    ask(anybody.admin_request(Method::POST, again)).await.is_refused(401, "unauthorized");
+    ask(anybody.admin_request(Method::POST, again).bearer_auth(KEY)).await.is_refused(404, "event_not_found");
+    assert_eq!(ask(anybody.request(Method::GET, "/files")).await.status, 200, "everything else is anybody's");
+    let keyless = Gateway::start_flagged(On::FileAndSqlite, &[], flags).await;
+    let refused = ask(keyless.admin_request(Method::GET, "/admin/events").bearer_auth(KEY)).await;
+    refused.is_refused(401, "unauthorized");
+    assert!(refused.json["detail"].as_str().is_some_and(|detail| detail.contains("auth.api_keys")), "{refused:?}");
     // Without authentication it is this machine's own matter, and no page's.
     let open = Gateway::start(On::FileAndSqlite).await;
     assert_eq!(ask(open.admin_request(Method::GET, "/admin/events")).await.status, 200);
@@ -206,6 +270,13 @@ async fn what_failed_is_listed_for_good() {
         let rest = list(&format!("status=failed&limit=2&cursor={cursor}")).await;
         assert_eq!((rest["uploads"][0]["fileId"].clone(), &rest["nextCursor"]), (json!("f0"), &Value::Null));
         assert_eq!(list("status=failed&owner=nobody").await["uploads"], json!([]));
+        // Of one owner, too, those that were begun anew; in pages.
+        let of_owner = list("status=failed&owner=key%3Aapp").await["uploads"].clone();
+        assert_eq!(of_owner, json!(failed));
+        let first = list("status=failed&owner=key%3Aapp&limit=1").await;
+        let cursor = first["nextCursor"].as_str().expect("a cursor");
+        let rest = list(&format!("status=failed&owner=key%3Aapp&cursor={cursor}")).await["uploads"].clone();
+        assert_eq!(rest, json!(failed[1..]));
         assert_eq!(list("owner=key%3Aapp").await["uploads"].as_array().map(Vec::len), Some(3));
     }
 }

@@ -180,12 +180,14 @@ async fn what_is_not_text_is_refused() {
         }
     }
     // As deep as a body of 64 KiB can be.
+    let growth = Growth::of(&gateway);
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let depth = 60_000 / open.len();
         let nested = format!("{{\"fileName\":\"a\",\"fileSize\":5,\"metadata\":{}0{}}}", open.repeat(depth), close);
         let answer: Answer = send(gateway.request(Method::POST, "/uploads").body(nested)).await;
         answer.is_refused(400, "invalid_request");
     }
+    growth.is_below(16 * MIB, "JSON nested 60 000 levels deep");
     is_untouched(&gateway).await;
 }
 

@@ -62,8 +62,8 @@ async fn readers_that_stop_are_cut() {
             began.elapsed(),
             (most / READERS) >> 10
         );
-        // What is read ahead of each: bounded, but not little.
-        assert!(most < READERS * 2 * MIB, "{} MiB", most / MIB);
+        // The first ones have most of what may be read ahead; for a thousand of them see `load`.
+        growth.was_below(2 * READERS * MIB, most, &format!("{on:?}: {READERS} readers that stop"));
         // Each got what the kernel held for it, and then the end.
         for mut reader in readers {
             let mut buffer = vec![0; MIB];
@@ -145,7 +145,7 @@ async fn what_comes_to_no_end_is_cut() {
         began.elapsed(),
         (most / sockets.len()) >> 10
     );
-    assert!(most < 32 * MIB, "{} MiB", most / MIB);
+    growth.was_below(32 * MIB, most, &format!("{} heads and bodies that come to no end", sockets.len()));
     assert_eq!(gateway.received("s").await, [0]);
     assert!(!gateway.log().contains("panicked"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chunkgate::clock::Clock as _;
 use chunkgate::domain::event::EventKind;
-use chunkgate::ledger::{Delivery, OutboxCounts};
+use chunkgate::ledger::{ATTEMPTS_KEPT, Delivery, OutboxCounts, PastAttempt};
 
 use super::{Gate, HOOK, on_both};
 
@@ -14,6 +14,8 @@ on_both!(
     a_claim_that_was_left_is_due_again,
     a_failed_delivery_comes_back_later_and_dies_in_the_end,
     what_nobody_delivers_is_given_up,
+    the_newest_attempts_are_kept_and_counted,
+    a_page_has_no_more_attempts_than_it_may,
 );
 
 const CLAIM: Duration = Duration::from_secs(60);
@@ -31,6 +33,17 @@ impl Gate {
 
     async fn claim(&self, limit: u32) -> Vec<Delivery> {
         self.ledger.claim_deliveries(HOOK, limit, CLAIM).await.unwrap()
+    }
+
+    /// So many attempts at each of these, the n-th at the n-th second from now.
+    async fn fail(&self, deliveries: u32, attempts: u32) {
+        for nth in 1..=attempts {
+            self.clock.advance(Duration::from_secs(1));
+            for delivery in self.claim(deliveries).await {
+                let now = self.clock.now();
+                assert!(self.ledger.retry_delivery(&delivery, now, Some(500), &nth.to_string()).await.unwrap());
+            }
+        }
     }
 
     async fn counts(&self) -> (u64, u64) {
@@ -126,4 +139,49 @@ async fn what_nobody_delivers_is_given_up(gate: Gate) {
     assert_eq!(gate.counts().await, (1, 2));
     assert!(gate.ledger.retry_delivery(&claimed, gate.clock.now(), None, "away").await.unwrap());
     assert_eq!(gate.ledger.bury_forgotten(began, Vec::new(), 10).await.unwrap(), 0, "it was tried since");
+}
+
+async fn the_newest_attempts_are_kept_and_counted(gate: Gate) {
+    gate.announced(1).await;
+    let surplus = 7;
+    gate.fail(1, ATTEMPTS_KEPT + surplus).await;
+    let listed = |gate: &Gate| {
+        let ledger = gate.ledger.clone();
+        async move { ledger.list_deliveries(None, None, 10).await.unwrap().deliveries.remove(0) }
+    };
+    let told = |attempts: &[PastAttempt]| attempts.iter().filter_map(|a| a.error.clone()).collect::<Vec<_>>();
+    let newest = |last: u32| (last - ATTEMPTS_KEPT + 1..=last).map(|n| n.to_string()).collect::<Vec<_>>();
+    let delivery = listed(&gate).await;
+    assert_eq!(delivery.attempts_ever, ATTEMPTS_KEPT + surplus);
+    assert_eq!(told(&delivery.attempts), newest(ATTEMPTS_KEPT + surplus));
+    // Sent again, it is tried as if for the first time, and what was before is still counted.
+    gate.ledger.redeliver(delivery.event.as_str()).await.unwrap();
+    let claimed = gate.claim(1).await.remove(0);
+    assert_eq!((claimed.attempts, claimed.attempts_ever), (0, ATTEMPTS_KEPT + surplus));
+    assert!(gate.ledger.delivered(&claimed, 204).await.unwrap());
+    let delivery = listed(&gate).await;
+    assert_eq!(delivery.attempts_ever, ATTEMPTS_KEPT + surplus + 1);
+    assert_eq!(delivery.attempts.len(), ATTEMPTS_KEPT as usize);
+    assert_eq!(delivery.attempts.last().map(|attempt| attempt.status), Some(Some(204)));
+}
+
+/// However many deliveries are asked for.
+async fn a_page_has_no_more_attempts_than_it_may(gate: Gate) {
+    const EVENTS: u32 = 17;
+    gate.announced(EVENTS).await;
+    gate.fail(EVENTS, ATTEMPTS_KEPT).await;
+    let (mut seen, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = gate.ledger.list_deliveries(None, after.as_ref(), 1000).await.unwrap();
+        assert!(page.deliveries.iter().map(|delivery| delivery.attempts.len()).sum::<usize>() <= 2048);
+        assert!(page.deliveries.iter().all(|delivery| delivery.attempts.len() == ATTEMPTS_KEPT as usize));
+        seen.extend(page.deliveries.into_iter().map(|delivery| delivery.event));
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((pages, seen.len()), (2, EVENTS as usize));
+    assert!(seen.is_sorted_by(|a, b| a > b));
 }

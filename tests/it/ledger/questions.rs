@@ -13,8 +13,8 @@ use chunkgate::domain::{
     State, Status, Upload, UploadId,
 };
 use chunkgate::ledger::{
-    Allowance, Claim, Creation, DeliveryState, Failing, Family, FileFilter, KeyOrigin, KeySecret, Ledger, NewEvent,
-    NewUpload, PageStart, RecordChunk, SigningKey,
+    Allowance, Claim, Creation, DeliveryCursor, DeliveryState, Failing, Family, FileFilter, KeyOrigin, KeySecret,
+    Ledger, NewEvent, NewUpload, PageStart, RecordChunk, SigningKey,
 };
 
 const RECEIVER: &str = "https://app.example/hook";
@@ -108,14 +108,14 @@ impl Asking<'_> {
         ledger.upload(upload.id).await.expect("an answer");
         ledger.progress(upload.id).await.expect("an answer");
         for owner in [None, Some(owner)] {
+            for after in [None, Some((self.clock.now(), upload.id))] {
+                ledger.list_failed(owner, after, 20).await.expect("an answer");
+            }
             for status in [None, Some(Status::Uploading)] {
                 for after in [None, Some((self.clock.now(), upload.id))] {
                     ledger.list_uploads(owner, status, after, 20).await.expect("an answer");
                 }
             }
-        }
-        for after in [None, Some((self.clock.now(), upload.id))] {
-            ledger.list_failed(after, 20).await.expect("an answer");
         }
         ledger.intend_session(upload.id).await.expect("an answer");
         for session in ["one", "two"] {
@@ -311,8 +311,8 @@ impl Asking<'_> {
         let delivery = claim().await.expect("an answer").remove(0);
         assert!(ledger.bury_delivery(&delivery, None, "never").await.expect("an answer"));
         for state in [None, Some(DeliveryState::Pending), Some(DeliveryState::Dead)] {
-            for after in [None, Some((&delivery.event, RECEIVER))] {
-                ledger.list_deliveries(state, after, 20).await.expect("an answer");
+            for after in [None, Some(DeliveryCursor { event: delivery.event.clone(), nth: 1 })] {
+                ledger.list_deliveries(state, after.as_ref(), 20).await.expect("an answer");
             }
         }
         ledger.redeliver(delivery.event.as_str()).await.expect("an answer");
