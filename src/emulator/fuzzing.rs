@@ -17,7 +17,7 @@ use crate::domain::{Crc64, Part, PartNumber, Timestamp};
 use crate::fuzzing::Input;
 use crate::store::oss::SignatureVersion;
 use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, encode_query};
-use crate::store::oss::xml as client;
+use crate::store::remote::xml as client;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_255_740_000);
 const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou" };

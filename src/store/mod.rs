@@ -13,6 +13,7 @@ pub mod guarded;
 pub mod memory;
 pub mod oss;
 pub mod parts;
+pub mod remote;
 pub mod retry;
 
 use std::fmt;

@@ -2,184 +2,51 @@
 //! domain, an internal, dual-stack or acceleration endpoint, an address of a
 //! test server. Pure.
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use crate::store::oss::sign::{Query, encode_path, encode_query};
+use crate::store::remote::endpoint::{Endpoint, NoEndpoint, Style, Written, has_no_subdomains};
 
 /// The domain of the public service.
 const SERVICE: &str = "aliyuncs.com";
+/// A host of it, for those who wrote something else.
+const EXAMPLE: &str = "oss-cn-hangzhou.aliyuncs.com";
 /// What every region's name begins with.
 const REGION_STARTS: [&str; 7] = ["cn-", "us-", "ap-", "eu-", "me-", "na-", "rg-"];
 
-/// Where the bucket stands in a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// `https://{bucket}.{host}/{key}`
-    VirtualHost,
-    /// `https://{host}/{bucket}/{key}`: test servers and addresses. The public
-    /// service refuses it.
-    Path,
-    /// `https://{host}/{key}`: a domain bound to the bucket.
-    Cname,
-}
-
-/// Why a text and a bucket's name make no endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoEndpoint {
-    /// The text is at fault.
-    Text(String),
-    /// The bucket's name is.
-    Bucket(String),
-}
-
-/// A place that answers for one bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// Host, with the port if one was given; the bucket is not in it unless
-    /// the style is `Cname`.
-    pub authority: String,
-    /// Where the bucket stands.
-    pub style: Style,
-    /// The region, where the host says it.
-    pub region: Option<String>,
-    /// The bucket.
-    pub bucket: String,
-}
-
-impl Endpoint {
-    /// Understands `text`. `bucket` may be left out where the text is the
-    /// bucket's domain. `cname` says that a host outside of the public
-    /// service is bound to the bucket.
-    pub fn parse(text: &str, bucket: Option<&str>, path_style: bool, cname: bool) -> Result<Self, NoEndpoint> {
-        let written = Written::parse(text).map_err(NoEndpoint::Text)?;
-        let host = completed(&written);
-        let place = Place::of(&host);
-        let bucket = agreed_bucket(bucket, place.pasted_bucket.as_deref()).map_err(NoEndpoint::Bucket)?;
-        if !written.path.is_empty() && written.path != bucket {
-            return Err(NoEndpoint::Text(format!("the endpoint {text:?} has a path: leave it out")));
+/// Understands `text`. `bucket` may be left out where the text is the
+/// bucket's domain. `cname` says that a host outside of the public
+/// service is bound to the bucket.
+pub fn parse(text: &str, bucket: Option<&str>, path_style: bool, cname: bool) -> Result<Endpoint, NoEndpoint> {
+    let written = Written::parse(text, EXAMPLE).map_err(NoEndpoint::Text)?;
+    let host = completed(&written);
+    let place = Place::of(&host);
+    let bucket = agreed_bucket(bucket, place.pasted_bucket.as_deref()).map_err(NoEndpoint::Bucket)?;
+    if !written.path.is_empty() && written.path != bucket {
+        return Err(NoEndpoint::Text(format!("the endpoint {text:?} has a path: leave it out")));
+    }
+    let style = match (place.host_labels.is_some() || !cname, path_style || has_no_subdomains(&host)) {
+        (false, false) => Style::Cname,
+        (false, true) => {
+            let advice = format!("the endpoint {text:?} cannot be both cname and path style");
+            return Err(NoEndpoint::Text(advice));
         }
-        let style = match (place.host_labels.is_some() || !cname, path_style || has_no_subdomains(&host)) {
-            (false, false) => Style::Cname,
-            (false, true) => {
-                let advice = format!("the endpoint {text:?} cannot be both cname and path style");
-                return Err(NoEndpoint::Text(advice));
-            }
-            (true, true) => Style::Path,
-            (true, false) => Style::VirtualHost,
-        };
-        // A test server rarely has a certificate, the service always has.
-        let scheme = written.scheme.unwrap_or(if has_no_subdomains(&host) { "http" } else { "https" });
-        let host = place.host_labels.map_or(host, |labels| format!("{labels}.{SERVICE}"));
-        let authority = written.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        let endpoint = Self { scheme, authority, style, region: place.region, bucket };
-        if endpoint.is_read_as_written() { Ok(endpoint) } else { Err(NoEndpoint::Text(no_host(text))) }
-    }
-
-    /// The URL of an object, or of the bucket without a key.
-    pub fn url(&self, key: Option<&str>, query: &Query) -> String {
-        let Self { scheme, authority, bucket, .. } = self;
-        let key = encode_path(key.unwrap_or_default());
-        let mut url = match self.style {
-            Style::VirtualHost => format!("{scheme}://{bucket}.{authority}/{key}"),
-            Style::Path => format!("{scheme}://{authority}/{bucket}/{key}"),
-            Style::Cname => format!("{scheme}://{authority}/{key}"),
-        };
-        if !query.is_empty() {
-            url.push('?');
-            url.push_str(&encode_query(query));
-        }
-        url
-    }
-
-    /// Whether what makes the requests finds the same host in our URLs: `1.2`
-    /// and `0x7f.1` are addresses to it.
-    fn is_read_as_written(&self) -> bool {
-        let address = self.address();
-        let Some((host, _)) = split_port(&address) else { return false };
-        let read = reqwest::Url::parse(&self.url(None, &[]));
-        // Of one IPv6 address there are many spellings.
-        read.is_ok_and(|url| url.host_str().is_some_and(|read| read == host || read.starts_with('[')))
-    }
-
-    /// Host and port, for the log.
-    pub fn address(&self) -> String {
-        let host = match self.style {
-            Style::VirtualHost => format!("{}.{}", self.bucket, self.authority),
-            Style::Path | Style::Cname => self.authority.clone(),
-        };
-        match split_port(&host) {
-            Some((_, None)) if self.scheme == "https" => format!("{host}:443"),
-            Some((_, None)) => format!("{host}:80"),
-            Some((_, Some(_))) | None => host,
-        }
-    }
+        (true, true) => Style::Path,
+        (true, false) => Style::VirtualHost,
+    };
+    // A test server rarely has a certificate, the service always has.
+    let scheme = written.scheme.unwrap_or(if has_no_subdomains(&host) { "http" } else { "https" });
+    let host = place.host_labels.map_or(host, |labels| format!("{labels}.{SERVICE}"));
+    let authority = written.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+    Endpoint { scheme, authority, style, region: place.region, bucket }.read_as_written(text, EXAMPLE)
 }
 
 /// The region that an endpoint says, where it says one.
 pub fn region_in(text: &str) -> Option<String> {
-    Place::of(&completed(&Written::parse(text).ok()?)).region
+    Place::of(&completed(&Written::parse(text, EXAMPLE).ok()?)).region
 }
 
 /// People copy `oss-cn-hangzhou` from the console; the signature wants it bare.
 pub fn bare_region(region: &str) -> String {
     let region = region.trim().to_ascii_lowercase();
     region.strip_prefix("oss-").map_or(region.clone(), ToOwned::to_owned)
-}
-
-/// The text, taken apart.
-struct Written {
-    scheme: Option<&'static str>,
-    host: String,
-    port: Option<u16>,
-    path: String,
-}
-
-impl Written {
-    fn parse(text: &str) -> Result<Self, String> {
-        let trimmed = text.trim();
-        let (scheme, rest) = match trimmed.split_once("://") {
-            None => (None, trimmed),
-            Some((name, rest)) if name.eq_ignore_ascii_case("https") => (Some("https"), rest),
-            Some((name, rest)) if name.eq_ignore_ascii_case("http") => (Some("http"), rest),
-            Some((name, _)) => return Err(format!("the endpoint's scheme is http or https, not {name:?}")),
-        };
-        if rest.contains(['@', '?', '#']) {
-            // Not repeated in the message: it may hold a password or a signature.
-            return Err("the endpoint is a host, with scheme and port at most: no user, query or fragment".to_owned());
-        }
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (host, port) = split_port(authority).ok_or_else(|| format!("the endpoint {text:?} has no valid port"))?;
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if host.is_empty() || !(is_ipv6(&host) || host.chars().all(allowed)) || host.contains("..") {
-            return Err(no_host(text));
-        }
-        Ok(Self { scheme, host, port, path: path.trim_end_matches('/').to_owned() })
-    }
-}
-
-/// In its brackets.
-fn is_ipv6(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
-}
-
-fn no_host(text: &str) -> String {
-    format!("the endpoint {text:?} is not a host name such as oss-cn-hangzhou.{SERVICE}")
-}
-
-/// Host and port; an IPv6 address stays in its brackets.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let after_address = authority.rfind(']').map_or(0, |at| at + 1);
-    match authority[after_address..].rfind(':') {
-        None => Some((authority, None)),
-        Some(at) => {
-            let (host, port) = authority.split_at(after_address + at);
-            Some((host, Some(port[1..].parse().ok()?)))
-        }
-    }
 }
 
 /// `oss-cn-beijing` and `cn-beijing` stand for hosts of the service.
@@ -229,12 +96,6 @@ impl Place {
     }
 }
 
-/// Hosts below which nobody makes a subdomain per bucket: addresses,
-/// `localhost`, names of containers.
-fn has_no_subdomains(host: &str) -> bool {
-    host.starts_with('[') || host.parse::<IpAddr>().is_ok() || !host.contains('.')
-}
-
 fn agreed_bucket(configured: Option<&str>, pasted: Option<&str>) -> Result<String, String> {
     let configured = configured.map(str::trim).filter(|name| !name.is_empty());
     let bucket = match (configured, pasted) {
@@ -261,7 +122,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Endpoint {
-        Endpoint::parse(text, Some("bkt"), false, false).expect(text)
+        super::parse(text, Some("bkt"), false, false).expect(text)
     }
 
     #[test]
@@ -315,26 +176,26 @@ mod tests {
 
     #[test]
     fn a_custom_domain_has_no_bucket_in_it() {
-        let cname = Endpoint::parse("files.example.com", Some("bkt"), false, true).expect("a domain");
+        let cname = super::parse("files.example.com", Some("bkt"), false, true).expect("a domain");
         assert_eq!(cname.url(Some("a/b c"), &[]), "https://files.example.com/a/b%20c");
         // The same setting leaves the service's own hosts as they are.
-        let service = Endpoint::parse("oss-cn-beijing-internal", Some("bkt"), false, true).expect("a host");
+        let service = super::parse("oss-cn-beijing-internal", Some("bkt"), false, true).expect("a host");
         assert_eq!(service.style, Style::VirtualHost);
-        assert!(Endpoint::parse("files.example.com", Some("bkt"), true, true).is_err());
+        assert!(super::parse("files.example.com", Some("bkt"), true, true).is_err());
     }
 
     #[test]
     fn the_bucket_is_named_once_or_alike() {
         let pasted =
-            Endpoint::parse("media-1.oss-cn-beijing.aliyuncs.com", None, false, false).expect("a bucket's domain");
+            super::parse("media-1.oss-cn-beijing.aliyuncs.com", None, false, false).expect("a bucket's domain");
         assert_eq!(pasted.bucket, "media-1");
-        let other = Endpoint::parse("media-1.oss-cn-beijing.aliyuncs.com", Some("bkt"), false, false);
+        let other = super::parse("media-1.oss-cn-beijing.aliyuncs.com", Some("bkt"), false, false);
         let both = |e: &NoEndpoint| matches!(e, NoEndpoint::Bucket(e) if e.contains("media-1") && e.contains("bkt"));
         assert!(other.is_err_and(|e| both(&e)));
-        let none = Endpoint::parse("oss-cn-beijing", None, false, false);
+        let none = super::parse("oss-cn-beijing", None, false, false);
         assert!(none.is_err_and(|e| matches!(e, NoEndpoint::Bucket(_))));
         for bucket in ["Media", "a", "-ab", "ab-", "a.b.c", "a/b"] {
-            assert!(Endpoint::parse("oss-cn-beijing", Some(bucket), false, false).is_err(), "{bucket}");
+            assert!(super::parse("oss-cn-beijing", Some(bucket), false, false).is_err(), "{bucket}");
         }
     }
 
@@ -355,9 +216,9 @@ mod tests {
             "0x7f.1:9000",
             "xn--a",
         ] {
-            assert!(Endpoint::parse(text, Some("bkt"), false, false).is_err(), "{text:?}");
+            assert!(super::parse(text, Some("bkt"), false, false).is_err(), "{text:?}");
         }
-        let refused = Endpoint::parse("https://ak:hush@oss-cn-beijing.aliyuncs.com", Some("bkt"), false, false);
+        let refused = super::parse("https://ak:hush@oss-cn-beijing.aliyuncs.com", Some("bkt"), false, false);
         assert!(refused.is_err_and(|e| !format!("{e:?}").contains("hush")));
     }
 

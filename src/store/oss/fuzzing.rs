@@ -6,9 +6,10 @@ use quick_xml::events::Event;
 
 use crate::domain::ObjectKey;
 use crate::fuzzing::Input;
-use crate::store::oss::answer::{Answer, object};
-use crate::store::oss::endpoint::{Endpoint, Style, bare_region, region_in};
-use crate::store::oss::xml;
+use crate::store::oss::endpoint::{self, bare_region, region_in};
+use crate::store::remote::answer::{Answer, object};
+use crate::store::remote::endpoint::Style;
+use crate::store::remote::xml;
 
 pub(crate) fn answers(data: &[u8]) {
     let mut input = Input::new(data);
@@ -50,8 +51,8 @@ fn documents(text: &str) {
     assert!(initiated.is_err() || initiated.is_ok_and(|session| !session.as_str().is_empty()));
     if let Ok(page) = parts {
         assert!(page.next.is_none_or(|next| !next.is_empty()));
-        let again: Vec<_> = page.parts.iter().map(|part| part.number.get()).collect();
-        assert_eq!(xml::complete(&page.parts).matches("<PartNumber>").count(), again.len());
+        let again: Vec<_> = page.parts.into_iter().map(|listed| listed.part).collect();
+        assert_eq!(xml::complete(&again, |_| None).matches("<PartNumber>").count(), again.len());
     }
     if let Ok(page) = uploads {
         assert!(page.next.is_none_or(|(key, _)| !key.is_empty()));
@@ -89,7 +90,7 @@ pub(crate) fn endpoint(data: &[u8]) {
     let bare = bare_region(text);
     assert!(!bare.starts_with("oss-") || text.to_ascii_lowercase().contains("oss-oss-"));
     let bucket = Some(bucket).filter(|name| !name.is_empty());
-    let Ok(endpoint) = Endpoint::parse(text, bucket, path_style, cname) else { return };
+    let Ok(endpoint) = endpoint::parse(text, bucket, path_style, cname) else { return };
     assert_eq!(endpoint.region, region_in(text));
     assert!(bucket.is_none_or(|name| name.trim() == endpoint.bucket));
     let Some(key) = ObjectKey::parse(key) else { return };
@@ -118,6 +119,6 @@ pub(crate) fn endpoint(data: &[u8]) {
     );
     // It can be written as it was understood.
     let written = format!("{}://{}", endpoint.scheme, endpoint.authority);
-    assert_eq!(Endpoint::parse(&written, Some(&endpoint.bucket), path_style, cname), Ok(endpoint.clone()));
+    assert_eq!(endpoint::parse(&written, Some(&endpoint.bucket), path_style, cname), Ok(endpoint.clone()));
     assert!(endpoint.address().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()));
 }

@@ -1,7 +1,6 @@
 //! What to do about OSS's refusals, by its own codes and by ours.
 
-/// The code of an answer that OSS would not give.
-pub const NOT_OSS: &str = "UnreadableAnswer";
+use crate::store::remote::answer::UNREADABLE;
 
 /// What to change so that OSS does not refuse so again, where its code tells.
 pub fn remedy(code: &str) -> Option<&'static str> {
@@ -17,7 +16,7 @@ pub fn remedy(code: &str) -> Option<&'static str> {
         "SecondLevelDomainForbidden" => "set store.oss.path_style = false: OSS itself has buckets as subdomains",
         "RequestTimeTooSkewed" => "set this machine's clock",
         // Whoever answered gave a status and no code of OSS's.
-        NOT_OSS => "this does not answer like OSS: check store.oss.endpoint",
+        UNREADABLE => "this does not answer like OSS: check store.oss.endpoint",
         code if code.starts_with("Http") => "this does not answer like OSS: check store.oss.endpoint",
         _ => return None,
     })

@@ -3,8 +3,15 @@
 
 use std::fmt;
 
-use crate::store::oss::endpoint::{self, Endpoint, NoEndpoint};
-use crate::store::oss::{OssConfig, SignatureVersion};
+use http::HeaderMap;
+use http::header::InvalidHeaderValue;
+
+use crate::domain::Timestamp;
+use crate::store::oss::sign::{self, Request, Signer};
+use crate::store::oss::{OssConfig, SignatureVersion, endpoint};
+use crate::store::remote::client::Sign;
+use crate::store::remote::endpoint::{Endpoint, NoEndpoint};
+use crate::store::remote::request::Call;
 use crate::units::Secret;
 
 /// One mistake in `store.oss`.
@@ -32,16 +39,56 @@ pub struct Credentials {
     pub security_token: Option<Secret>,
 }
 
+/// Who signs, and how.
+pub struct Identity {
+    /// The signature.
+    pub version: SignatureVersion,
+    /// The region that V4 signs for; empty with V1, which names none.
+    pub region: String,
+    /// Who we are.
+    pub credentials: Credentials,
+}
+
+impl Identity {
+    /// As the signatures take it.
+    pub fn signer(&self) -> Signer<'_> {
+        Signer {
+            access_key_id: &self.credentials.access_key_id,
+            access_key_secret: self.credentials.access_key_secret.expose(),
+            security_token: self.credentials.security_token.as_ref().map(Secret::expose),
+            region: &self.region,
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("version", &self.version).field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl Sign for Identity {
+    fn sign(
+        &self,
+        at: Timestamp,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), InvalidHeaderValue> {
+        let (method, bucket) = (call.method.as_str(), Some(endpoint.bucket.as_str()));
+        let request = Request { method, bucket, key: call.key, query: &call.query };
+        sign::sign(self.version, &self.signer(), at, &request, headers)
+    }
+}
+
 /// What the store is made of.
 pub struct Setup {
     /// Where our own calls go.
     pub endpoint: Endpoint,
     /// Where URLs point that are given out.
     pub public: Endpoint,
-    /// The region that V4 signs for; empty with V1, which names none.
-    pub region: String,
-    /// Who we are.
-    pub credentials: Credentials,
+    /// Who signs.
+    pub identity: Identity,
 }
 
 impl Setup {
@@ -60,7 +107,8 @@ impl Setup {
         };
         let security_token = security_token(oss, env);
         let credentials = Credentials { access_key_id, access_key_secret, security_token };
-        Ok(Self { endpoint, public, region, credentials })
+        let identity = Identity { version: oss.signature, region, credentials };
+        Ok(Self { endpoint, public, identity })
     }
 }
 
@@ -69,7 +117,7 @@ fn own_endpoint(oss: &OssConfig) -> Result<Endpoint, Mistake> {
     let text = given(oss.endpoint.as_deref()).ok_or_else(|| {
         mistake(KEY, "must be set when store.kind is oss, for example to oss-cn-hangzhou.aliyuncs.com")
     })?;
-    Endpoint::parse(text, oss.bucket.as_deref(), oss.path_style, oss.cname).map_err(|no| match no {
+    endpoint::parse(text, oss.bucket.as_deref(), oss.path_style, oss.cname).map_err(|no| match no {
         NoEndpoint::Text(advice) => Mistake { key: KEY, advice },
         NoEndpoint::Bucket(advice) => Mistake { key: "store.oss.bucket", advice },
     })
@@ -79,7 +127,7 @@ fn own_endpoint(oss: &OssConfig) -> Result<Endpoint, Mistake> {
 /// is wrong, which is told already.
 fn public_endpoint(oss: &OssConfig, own: Option<&Endpoint>) -> Result<Option<Endpoint>, Mistake> {
     let (Some(text), Some(own)) = (given(oss.public_endpoint.as_deref()), own) else { return Ok(own.cloned()) };
-    let parsed = Endpoint::parse(text, Some(&own.bucket), oss.path_style && !oss.cname, oss.cname);
+    let parsed = endpoint::parse(text, Some(&own.bucket), oss.path_style && !oss.cname, oss.cname);
     parsed.map(Some).map_err(|no| {
         // The bucket is our own endpoint's: what does not fit it is this text.
         let (NoEndpoint::Text(advice) | NoEndpoint::Bucket(advice)) = no;

@@ -9,21 +9,18 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::Sha1;
-use sha2::Sha256;
 
 use crate::domain::Timestamp;
 use crate::store::oss::SignatureVersion;
+
+pub use crate::store::remote::encode::{Query, encode, encode_pair, encode_path, encode_query, hmac_sha256};
 
 pub mod v1;
 pub mod v4;
 
 /// The header that carries an STS token in signed requests.
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-oss-security-token");
-
-/// Query pairs, decoded. An empty value and none at all are the same.
-pub type Query = [(String, String)];
 
 /// Who signs.
 #[derive(Clone, Copy)]
@@ -152,38 +149,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What both signatures and URLs leave as it is: RFC 3986's unreserved characters.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
-
-/// A name or value of a query, percent-encoded.
-pub fn encode(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
-}
-
-/// A path, percent-encoded, its slashes left as they are.
-pub fn encode_path(path: &str) -> String {
-    utf8_percent_encode(path, ENCODED_PATH).to_string()
-}
-
-/// `a=b&c`, percent-encoded, in the order given.
-pub fn encode_query(query: &Query) -> String {
-    let pairs = query.iter().map(|(name, value)| encode_pair(name, value));
-    pairs.collect::<Vec<_>>().join("&")
-}
-
-fn encode_pair(name: &str, value: &str) -> String {
-    if value.is_empty() { encode(name) } else { format!("{}={}", encode(name), encode(value)) }
-}
-
 fn hmac_sha1(key: &[u8], text: &str) -> [u8; 20] {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().into()
-}
-
-fn hmac_sha256(key: &[u8], text: &str) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().into()
 }

@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::{Request, Signable, Signer, encode_pair, encode_path, hmac_sha256};
 use crate::domain::Timestamp;
 
+pub use crate::store::remote::encode::timestamp;
+
 /// The algorithm's name: what `Authorization` begins with, and the value of
 /// `x-oss-signature-version`.
 pub const ALGORITHM: &str = "OSS4-HMAC-SHA256";
@@ -41,12 +43,6 @@ impl Scope {
     pub fn text(&self) -> String {
         format!("{}/{}/oss/aliyun_v4_request", self.date, self.region)
     }
-}
-
-/// `20231216T162057Z`: the form of `x-oss-date`.
-pub fn timestamp(at: Timestamp) -> String {
-    let at = jiff::Timestamp::from_second(at.seconds()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    at.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 /// Headers that are signed whenever they are there; others only when they are

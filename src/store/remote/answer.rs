@@ -1,5 +1,5 @@
-//! What OSS's answers mean, pure: which error is whose, and which call is
-//! worth repeating.
+//! What a store's answers mean, pure: which error is whose, and which call is
+//! worth repeating. The dialects share codes, and no header of their own.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,11 +9,15 @@ use http::{Method, StatusCode};
 
 use crate::domain::Crc64;
 use crate::store::error::Fault;
-use crate::store::oss::xml;
+use crate::store::remote::xml;
 use crate::store::{StoreError, StoredObject};
 
-/// The header that carries the CRC-64 of a part or an object.
+/// OSS's header that carries the CRC-64 of a part or an object.
 pub const CRC_HEADER: &str = "x-oss-hash-crc64ecma";
+/// The headers that carry the store's id of a request: OSS's and S3's.
+const REQUEST_ID_HEADERS: [&str; 2] = ["x-oss-request-id", "x-amz-request-id"];
+/// Our code of an answer that no store would give.
+pub const UNREADABLE: &str = "UnreadableAnswer";
 /// The code of a signature whose date is too far off.
 const SKEWED: &str = "RequestTimeTooSkewed";
 
@@ -75,7 +79,8 @@ impl Answer {
             code if code.is_empty() => format!("Http{status}"),
             code => code,
         };
-        let request_id = said.request_id.or_else(|| self.header("x-oss-request-id").map(ToOwned::to_owned));
+        let in_header = || REQUEST_ID_HEADERS.into_iter().find_map(|name| self.header(name).map(ToOwned::to_owned));
+        let request_id = said.request_id.or_else(in_header);
         let ec = said.ec.or_else(|| self.header("x-oss-ec").map(ToOwned::to_owned));
         let (message, request_id, ec) = (said.message, request_id.map(Into::into), ec.map(Into::into));
         let fault = Fault { operation, address: None, code, message, status: Some(status), request_id, ec };

@@ -1,4 +1,4 @@
-//! OSS's XML, pure: its answers read, the list of parts written. Answers come
+//! The XML of S3 and of OSS, pure: answers read, the list of parts written. Answers come
 //! from the network: a document type is refused, entities beyond XML's own
 //! are not known, and the reader's caller bounds the size.
 
@@ -27,11 +27,32 @@ pub struct ErrorAnswer {
     pub ec: Option<String>,
 }
 
+/// The checksums that S3 keeps of a part or an object, each in base64 and only
+/// where it was uploaded with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checksums {
+    /// `ChecksumCRC64NVME`
+    pub crc64nvme: Option<String>,
+    /// `ChecksumCRC32C`
+    pub crc32c: Option<String>,
+    /// `ChecksumCRC32`
+    pub crc32: Option<String>,
+}
+
+/// A part as the store lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedPart {
+    /// What every store says of it.
+    pub part: Part,
+    /// What S3 says beyond that.
+    pub checksums: Checksums,
+}
+
 /// One page of ListParts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PartsPage {
     /// The parts, as the store sorts them.
-    pub parts: Vec<Part>,
+    pub parts: Vec<ListedPart>,
     /// Where the next page begins, if there is one.
     pub next: Option<String>,
 }
@@ -74,15 +95,30 @@ pub fn initiated(text: &str) -> Result<SessionId, Unreadable> {
     Ok(SessionId::new(upload_id))
 }
 
-/// Reads the ETag of `<CompleteMultipartUploadResult>`, without quotes.
-pub fn completed(text: &str) -> Result<String, Unreadable> {
+/// An object that was joined.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Without quotes.
+    pub etag: String,
+    /// Of the whole, or of the parts' checksums: then `-` and their number follow.
+    pub checksums: Checksums,
+}
+
+/// Reads `<CompleteMultipartUploadResult>`.
+pub fn completed(text: &str) -> Result<Joined, Unreadable> {
     #[derive(Deserialize)]
     struct Completed {
         #[serde(rename = "ETag")]
         etag: String,
+        #[serde(rename = "ChecksumCRC64NVME")]
+        crc64nvme: Option<String>,
+        #[serde(rename = "ChecksumCRC32C")]
+        crc32c: Option<String>,
+        #[serde(rename = "ChecksumCRC32")]
+        crc32: Option<String>,
     }
-    let Completed { etag } = read(text, "CompleteMultipartUploadResult")?;
-    Ok(unquoted(&etag).to_owned())
+    let Completed { etag, crc64nvme, crc32c, crc32 } = read(text, "CompleteMultipartUploadResult")?;
+    Ok(Joined { etag: unquoted(&etag).to_owned(), checksums: Checksums { crc64nvme, crc32c, crc32 } })
 }
 
 /// Reads `<ListPartsResult>`.
@@ -95,24 +131,31 @@ pub fn parts(text: &str) -> Result<PartsPage, Unreadable> {
         #[serde(default)]
         next_part_number_marker: Option<String>,
         #[serde(default)]
-        part: Vec<ListedPart>,
+        part: Vec<OfPart>,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct ListedPart {
+    struct OfPart {
         part_number: u32,
         #[serde(rename = "ETag")]
         etag: String,
         size: u64,
-        #[serde(default)]
         hash_crc64ecma: Option<String>,
+        #[serde(rename = "ChecksumCRC64NVME")]
+        crc64nvme: Option<String>,
+        #[serde(rename = "ChecksumCRC32C")]
+        crc32c: Option<String>,
+        #[serde(rename = "ChecksumCRC32")]
+        crc32: Option<String>,
     }
     let listed: Listed = read(text, "ListPartsResult")?;
-    let part = |part: ListedPart| {
+    let part = |part: OfPart| {
         let number = PartNumber::new(part.part_number)
             .ok_or_else(|| Unreadable(format!("{} is not a part number", part.part_number)))?;
         let etag = unquoted(&part.etag).to_owned();
-        Ok(Part { number, bytes: part.size, etag, crc64: part.hash_crc64ecma.as_deref().and_then(Crc64::parse) })
+        let crc64 = part.hash_crc64ecma.as_deref().and_then(Crc64::parse);
+        let checksums = Checksums { crc64nvme: part.crc64nvme, crc32c: part.crc32c, crc32: part.crc32 };
+        Ok(ListedPart { part: Part { number, bytes: part.size, etag, crc64 }, checksums })
     };
     let parts = listed.part.into_iter().map(part).collect::<Result<_, Unreadable>>()?;
     let next = if listed.is_truncated {
@@ -166,14 +209,19 @@ pub fn uploads(text: &str) -> Result<UploadsPage, Unreadable> {
 }
 
 /// Writes `<CompleteMultipartUpload>`: an explicit list, so that the store
-/// checks number and ETag of every part.
-pub fn complete(parts: &[Part]) -> String {
+/// checks number and ETag of every part, and what `checksum` says beyond that: an
+/// element's name and its text.
+pub fn complete<'a>(parts: &'a [Part], checksum: impl Fn(&'a Part) -> Option<(&'static str, &'a str)>) -> String {
     let mut xml = String::with_capacity(64 + parts.len() * 96);
     xml.push_str("<CompleteMultipartUpload>");
     for part in parts {
         let etag = quick_xml::escape::partial_escape(part.etag.as_str());
         // Writing to a String cannot fail.
-        let _ = write!(xml, "<Part><PartNumber>{}</PartNumber><ETag>\"{etag}\"</ETag></Part>", part.number);
+        let _ = write!(xml, "<Part><PartNumber>{}</PartNumber><ETag>\"{etag}\"</ETag>", part.number);
+        if let Some((name, text)) = checksum(part) {
+            let _ = write!(xml, "<{name}>{}</{name}>", quick_xml::escape::partial_escape(text));
+        }
+        xml.push_str("</Part>");
     }
     xml.push_str("</CompleteMultipartUpload>");
     xml
@@ -184,7 +232,7 @@ pub fn unquoted(etag: &str) -> &str {
     etag.trim().trim_matches('"')
 }
 
-/// OSS encodes a blank as `+` and a plus as `%2B`.
+/// A blank is encoded as `+` and a plus as `%2B`.
 fn url_decoded(text: &str) -> String {
     let text: Cow<'_, str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
     percent_decode_str(&text).decode_utf8_lossy().into_owned()
@@ -268,7 +316,7 @@ mod tests {
         );
         assert_eq!(initiated(&text), Ok(SessionId::new("0004B989")));
         let text = "<CompleteMultipartUploadResult><Location>l</Location><ETag>&quot;B864-3&quot;</ETag></CompleteMultipartUploadResult>";
-        assert_eq!(completed(text).as_deref(), Ok("B864-3"));
+        assert_eq!(completed(text).map(|joined| joined.etag).as_deref(), Ok("B864-3"));
         assert!(completed("<Error><Code>InternalError</Code></Error>").is_err());
     }
 
@@ -282,9 +330,10 @@ mod tests {
         let page = parts(text).expect("a page");
         assert_eq!(page.next.as_deref(), Some("5"));
         assert_eq!(page.parts.len(), 2);
-        assert_eq!((page.parts[0].etag.as_str(), page.parts[0].bytes), ("3349", 102_400));
-        assert_eq!(page.parts[0].crc64, Some(Crc64(12_241_702_105_012_776_187)));
-        assert_eq!((page.parts[1].number.get(), page.parts[1].crc64), (5, None));
+        let [first, second] = [&page.parts[0].part, &page.parts[1].part];
+        assert_eq!((first.etag.as_str(), first.bytes), ("3349", 102_400));
+        assert_eq!(first.crc64, Some(Crc64(12_241_702_105_012_776_187)));
+        assert_eq!((second.number.get(), second.crc64), (5, None));
         assert_eq!(
             parts("<ListPartsResult><IsTruncated>false</IsTruncated></ListPartsResult>"),
             Ok(PartsPage { parts: Vec::new(), next: None })
@@ -321,10 +370,11 @@ mod tests {
             etag: etag.to_owned(),
             crc64: None,
         };
+        let of_second = |part: &Part| (part.number.get() == 2).then_some(("Sum", "A=="));
         assert_eq!(
-            complete(&[part(1, "AB"), part(2, "<&>")]),
+            complete(&[part(1, "AB"), part(2, "<&>")], of_second),
             "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"AB\"</ETag></Part>\
-             <Part><PartNumber>2</PartNumber><ETag>\"&lt;&amp;&gt;\"</ETag></Part></CompleteMultipartUpload>"
+             <Part><PartNumber>2</PartNumber><ETag>\"&lt;&amp;&gt;\"</ETag><Sum>A==</Sum></Part></CompleteMultipartUpload>"
         );
     }
 }

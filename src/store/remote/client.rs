@@ -1,4 +1,4 @@
-//! Calls to OSS: signed, sent within their deadlines, repeated where that is
+//! Calls to a store: signed, sent within their deadlines, repeated where that is
 //! safe, and read to the end of their answers.
 
 use std::fmt;
@@ -9,23 +9,19 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use http::Method;
-use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, InvalidHeaderValue};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::store::deadline::{Deadlines, Overdue, metered};
 use crate::store::error::BodyBroken;
-use crate::store::oss::SignatureVersion;
-use crate::store::oss::answer::{self, Answer, Failure};
-use crate::store::oss::downloads::{AGENT, Downloads};
-use crate::store::oss::endpoint::Endpoint;
-use crate::store::oss::request::{Call, broken, chain, late, unreachable_store};
-use crate::store::oss::setup::Credentials;
-use crate::store::oss::sign::{self, Query, Request, Signer};
+use crate::store::remote::answer::{self, Answer, Failure};
+use crate::store::remote::downloads::{AGENT, Downloads};
+use crate::store::remote::endpoint::Endpoint;
+use crate::store::remote::request::{Call, broken, chain, late, unreachable_store};
 use crate::store::retry::{Backoff, Budget};
 use crate::store::{Body, StoreConfig, StoreError};
-use crate::units::Secret;
 
 /// The largest answer that is read into memory. A thousand listed parts make
 /// a tenth of it.
@@ -37,6 +33,19 @@ const SKEW_MIN: Duration = Duration::from_secs(30);
 /// connection whose peer takes nothing.
 const TCP_GRACE: Duration = Duration::from_secs(10);
 
+/// How a store knows a request for ours.
+pub trait Sign: Send + Sync + fmt::Debug {
+    /// Signs a call to `endpoint` in its headers: what they hold already is
+    /// covered as the dialect says, and the signature is added.
+    fn sign(
+        &self,
+        at: Timestamp,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), InvalidHeaderValue>;
+}
+
 /// The client of one bucket.
 pub struct Client {
     http: reqwest::Client,
@@ -45,9 +54,7 @@ pub struct Client {
     endpoint: Endpoint,
     /// `host:port` of the endpoint, for errors.
     address: Arc<str>,
-    region: String,
-    version: SignatureVersion,
-    credentials: Credentials,
+    signer: Arc<dyn Sign>,
     deadlines: Deadlines,
     connect_timeout: Duration,
     backoff: Backoff,
@@ -58,7 +65,7 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoint", &self.endpoint).field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("Client").field("endpoint", &self.endpoint).field("signer", &self.signer).finish_non_exhaustive()
     }
 }
 
@@ -68,8 +75,7 @@ impl Client {
         config: &StoreConfig,
         clock: Arc<dyn Clock>,
         endpoint: Endpoint,
-        region: String,
-        credentials: Credentials,
+        signer: Arc<dyn Sign>,
     ) -> Result<Self, String> {
         // No `timeout` and no `read_timeout`: they begin with the request and
         // would kill slow senders. Redirects would carry the signature elsewhere.
@@ -94,9 +100,7 @@ impl Client {
             clock,
             address: endpoint.address().into(),
             endpoint,
-            region,
-            version: config.oss.signature,
-            credentials,
+            signer,
             deadlines: Deadlines { first_byte: config.first_byte_timeout, idle: config.idle_timeout },
             connect_timeout: config.connect_timeout,
             backoff: Backoff::with_retries(config.retries),
@@ -207,21 +211,6 @@ impl Client {
         }
     }
 
-    /// A URL at `endpoint` that anybody may use, with exactly these headers.
-    pub fn presigned(
-        &self,
-        endpoint: &Endpoint,
-        method: &Method,
-        key: &str,
-        query: &Query,
-        expires_in: Duration,
-        headers: &HeaderMap,
-    ) -> String {
-        let request = Request { method: method.as_str(), bucket: Some(self.bucket()), key: Some(key), query };
-        let query = sign::presign(self.version, &self.signer(), self.store_time(), expires_in, &request, headers);
-        endpoint.url(Some(key), &query)
-    }
-
     /// Waits before the next attempt, or says that there is none.
     async fn pause(
         &self,
@@ -284,12 +273,11 @@ impl Client {
         let url = reqwest::Url::parse(&url).map_err(|e| invalid(&e))?;
         let mut headers = call.headers.clone();
         if bytes > 0 || matches!(call.method, Method::PUT | Method::POST) {
-            // OSS answers 411 to a body of unknown length.
+            // Stores answer 411 to a body of unknown length.
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         }
-        let (method, bucket) = (call.method.as_str(), Some(self.bucket()));
-        let unsigned = Request { method, bucket, key: call.key, query: &call.query };
-        sign::sign(self.version, &self.signer(), self.store_time(), &unsigned, &mut headers)
+        self.signer
+            .sign(self.store_time(), &self.endpoint, call, &mut headers)
             .map_err(|_| invalid(&"the credentials cannot stand in a header"))?;
         let mut request = reqwest::Request::new(call.method.clone(), url);
         *request.headers_mut() = headers;
@@ -299,16 +287,8 @@ impl Client {
         Ok(request)
     }
 
-    fn signer(&self) -> Signer<'_> {
-        Signer {
-            access_key_id: &self.credentials.access_key_id,
-            access_key_secret: self.credentials.access_key_secret.expose(),
-            security_token: self.credentials.security_token.as_ref().map(Secret::expose),
-            region: &self.region,
-        }
-    }
-
-    fn store_time(&self) -> Timestamp {
+    /// What time it is to the store: signatures are made at.
+    pub fn store_time(&self) -> Timestamp {
         let skew = self.skew_millis.load(Ordering::Relaxed);
         Timestamp::from_millis(self.clock.now().millis().saturating_add(skew))
     }

@@ -1,4 +1,4 @@
-//! A call to OSS before it is signed and sent, and what is said of one that
+//! A call to a store before it is signed and sent, and what is said of one that
 //! got no answer.
 
 use std::error::Error;

@@ -1,0 +1,15 @@
+//! What the stores that are reached over HTTP have in common: S3's dialect, and
+//! OSS's, which comes from it.
+//!
+//! `answer`, `encode`, `endpoint`, `request` and `xml` decide and are pure; `client`
+//! sends what a store signs, `downloads` has the connections that objects are read
+//! from, `calls` are those that both dialects say alike.
+
+pub mod answer;
+pub mod calls;
+pub mod client;
+mod downloads;
+pub mod encode;
+pub mod endpoint;
+pub mod request;
+pub mod xml;
