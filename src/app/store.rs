@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::store::file::FileStore;
 use crate::store::oss::{self, OssStore};
+use crate::store::s3::{self, S3Store};
 use crate::store::{Store, StoreError, StoreKind};
 
 /// How long the store may take to answer when we start.
@@ -28,19 +29,26 @@ pub(super) fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Arc<d
             let store = OssStore::new(&config.store, clock, &|name| environment.get(name));
             Ok(Arc::new(store.map_err(misconfigured)?))
         }
+        StoreKind::S3 => {
+            let environment = Environment::of_process();
+            let store = S3Store::new(&config.store, clock, &|name| environment.get(name));
+            Ok(Arc::new(store.map_err(misconfigured)?))
+        }
     }
 }
 
 /// A store that refuses us will go on doing so: that ends the start. One that
 /// is away may come back: clients get 503 until then.
 pub(super) async fn check_store(config: &Config, store: &dyn Store) -> Result<(), AppError> {
+    let at = |endpoint: &Option<String>| {
+        format!("bucket {} at {}", store.bucket(), endpoint.as_deref().unwrap_or("its region's endpoint"))
+    };
     let (place, key) = match config.store.kind {
         StoreKind::File => (config.file_store_dir().display().to_string(), "store.file.dir"),
-        StoreKind::Oss => {
-            let endpoint = config.store.oss.endpoint.as_deref().unwrap_or("its endpoint");
-            (format!("bucket {} at {endpoint}", store.bucket()), "store.oss.endpoint")
-        }
+        StoreKind::Oss => (at(&config.store.oss.endpoint), "store.oss.endpoint"),
+        StoreKind::S3 => (at(&config.store.s3.endpoint), "store.s3.endpoint"),
     };
+    let remedy = |problem: &StoreError| remedy(config.store.kind, problem);
     match tokio::time::timeout(CHECK_TIMEOUT, store.check()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(problem @ (StoreError::Unavailable(_) | StoreError::Full))) => {
@@ -61,9 +69,13 @@ pub(super) async fn check_store(config: &Config, store: &dyn Store) -> Result<()
 }
 
 /// What to do about it, where the store's code tells.
-fn remedy(problem: &StoreError) -> Option<&'static str> {
+fn remedy(kind: StoreKind, problem: &StoreError) -> Option<&'static str> {
     match problem {
-        StoreError::Refused(fault) | StoreError::Unavailable(fault) => oss::remedy(&fault.code),
+        StoreError::Refused(fault) | StoreError::Unavailable(fault) => match kind {
+            StoreKind::File => None,
+            StoreKind::Oss => oss::remedy(&fault.code),
+            StoreKind::S3 => s3::remedy(&fault.code),
+        },
         StoreError::Body
         | StoreError::NoSuchUpload
         | StoreError::NoSuchObject

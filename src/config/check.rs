@@ -18,7 +18,7 @@ use crate::engine::keys::{PLACEHOLDERS, object_key};
 use crate::logging;
 use crate::notify::sign::SigningKeys;
 use crate::store::StoreKind;
-use crate::store::oss::setup::Setup;
+use crate::store::{oss, s3};
 use crate::units::format_duration;
 
 /// The shortest lease: it is renewed every third of its life, and a store's
@@ -149,22 +149,25 @@ impl Checks<'_> {
     }
 
     fn store(&mut self, config: &Config, environment: &Environment, strictness: Strictness) {
-        match config.store.kind {
-            StoreKind::File => {}
-            StoreKind::Oss if strictness.opens_store => {
-                let setup = Setup::of(&config.store.oss, &|name| environment.get(name));
-                for mistake in setup.err().into_iter().flatten() {
-                    self.wrong(mistake.key, mistake.advice);
-                }
-                return;
+        let (store, env) = (&config.store, |name: &str| environment.get(name));
+        if strictness.opens_store {
+            let mistakes = match store.kind {
+                StoreKind::File => None,
+                StoreKind::Oss => oss::setup::Setup::of(&store.oss, &env).err(),
+                StoreKind::S3 => s3::setup::Setup::of(&store.s3, &env).err(),
+            };
+            for mistake in mistakes.into_iter().flatten() {
+                self.wrong(mistake.key, mistake.advice);
             }
-            StoreKind::Oss => self.require(
-                config.store.oss.endpoint.is_some(),
+        } else if store.kind == StoreKind::Oss {
+            self.require(
+                store.oss.endpoint.is_some(),
                 "store.oss.endpoint",
                 "must be set when store.kind is oss, for example to oss-cn-hangzhou.aliyuncs.com",
-            ),
+            );
         }
-        if let Some(Err(advice)) = config.store.oss.public_endpoint.as_deref().map(endpoint) {
+        let is_told = strictness.opens_store && store.kind == StoreKind::Oss;
+        if let Some(Err(advice)) = store.oss.public_endpoint.as_deref().map(endpoint).filter(|_| !is_told) {
             self.wrong("store.oss.public_endpoint", advice);
         }
     }

@@ -4,13 +4,15 @@
 use serde_json::Value as Json;
 
 /// Keys whose values are addresses: a query is part of one, and may hold a token.
-const ADDRESSES: [&str; 6] = [
+const ADDRESSES: [&str; 8] = [
     "public_url",
     "webhook.url",
     "hooks.before_create.url",
     "hooks.completed.url",
     "store.oss.endpoint",
     "store.oss.public_endpoint",
+    "store.s3.endpoint",
+    "store.s3.public_endpoint",
 ];
 
 /// Whether this key's value is an address.

@@ -168,7 +168,7 @@ fn a_wrong_value_is_named_with_its_place_and_a_remedy() {
         ("[upload]\nkey_template = \"uploads/{owner}\"", "must contain {random}"),
         ("[upload]\nkey_template = \"/{random}\"", "must give keys such as"),
         ("[upload]\nkey_template = \"{random}/{\"", "must give keys such as"),
-        ("[store]\nkind = \"gcs\"", "store.kind = \"gcs\" (chunkgate.toml:2): must be `file` or `oss`"),
+        ("[store]\nkind = \"gcs\"", "store.kind = \"gcs\" (chunkgate.toml:2): must be one of `file`, `oss`, `s3`"),
         ("[store]\nkind = \"oss\"", "store.oss.endpoint: must be set when store.kind is oss"),
         ("[store.oss]\nbucket = 5", "store.oss.bucket = 5 (chunkgate.toml:2): must be text: put it in quotes"),
         ("[limits]\nmax_open_uploads = \"many\"", "must be a whole number"),

@@ -161,6 +161,8 @@ pub struct PartNumber(u16);
 impl PartNumber {
     /// The last number there is.
     pub const MAX: u16 = 10_000;
+    /// The first number.
+    pub const FIRST: Self = Self(1);
 
     /// The part with this number.
     pub fn new(number: u32) -> Option<Self> {

@@ -18,7 +18,7 @@ use crate::domain::{Checksum, Crc64, Failure, Lease, Object, Part, Refusal, Stat
 use crate::engine::hooks::Completed;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::Failing;
-use crate::store::{StoreError, StoredObject, Target};
+use crate::store::{StoreError, StoredObject, Target, parts};
 
 /// How long an answer waits for a merge before it says that it goes on.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -287,7 +287,7 @@ impl Engine {
             }
             Step::Verify { joined } => {
                 let stored = object.as_ref().ok_or(StoreError::NoSuchObject)?;
-                let crc64 = match stored.crc64 {
+                let crc64 = match parts::checksum_of_joined(stored, merge.parts) {
                     Some(crc64) => crc64,
                     // No proof is no pass: the bytes are read.
                     None => self.read_crc64(merge.upload).await?,

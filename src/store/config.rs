@@ -1,6 +1,7 @@
 //! `store.*`
 
 pub mod oss;
+pub mod s3;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::units;
 
 pub use oss::OssConfig;
+pub use s3::S3Config;
 
 /// Which store, and how patiently it is spoken to.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -21,6 +23,8 @@ pub struct StoreConfig {
     pub file: FileConfig,
     /// Aliyun OSS.
     pub oss: OssConfig,
+    /// AWS S3 and its like.
+    pub s3: S3Config,
     /// For name look-up, TCP and TLS together.
     #[serde(with = "units::duration")]
     pub connect_timeout: Duration,
@@ -48,6 +52,8 @@ pub enum StoreKind {
     File,
     /// Aliyun OSS, or what speaks its dialect.
     Oss,
+    /// AWS S3, or what speaks its dialect.
+    S3,
 }
 
 /// `store.file.*`
@@ -75,6 +81,7 @@ impl Default for StoreConfig {
             kind: StoreKind::default(),
             file: FileConfig::default(),
             oss: OssConfig::default(),
+            s3: S3Config::default(),
             connect_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),

@@ -15,6 +15,7 @@ pub mod oss;
 pub mod parts;
 pub mod remote;
 pub mod retry;
+pub mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -43,6 +44,8 @@ pub type ObjectStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + S
 pub enum Proof {
     /// The store computes CRC-64/XZ of each part and of the whole.
     Crc64Xz,
+    /// The store takes another checksum with each part, and gives it back.
+    Checksum(&'static str),
     /// The part's ETag is its MD5.
     Md5Etag,
     /// Only the size: by explicit permission of the operator.
@@ -50,13 +53,14 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// Whether the store has shown that it has the bytes of our checksum.
+    /// Whether the store has shown that it has the bytes of our checksum. What
+    /// proves them otherwise was compared where it is known: in `put_part`.
     pub fn is_given(self, theirs: Option<Crc64>, ours: Crc64) -> bool {
         match (theirs, self) {
             (Some(theirs), _) => theirs == ours,
             // No proof is no pass, where the store is one that gives it.
             (None, Self::Crc64Xz) => false,
-            (None, Self::Md5Etag | Self::SizeOnly) => true,
+            (None, Self::Checksum(_) | Self::Md5Etag | Self::SizeOnly) => true,
         }
     }
 }
@@ -155,7 +159,8 @@ pub struct StoredObject {
     pub bytes: u64,
     /// Without quotes.
     pub etag: String,
-    /// Where the store keeps it.
+    /// Where the store keeps it, or has shown in another way that the object is the
+    /// parts that were joined.
     pub crc64: Option<Crc64>,
     /// MIME type, where the store keeps it.
     pub content_type: Option<String>,
@@ -193,7 +198,7 @@ pub struct ListedUpload {
 /// `list_parts` and `head` are for.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
-    /// `file`, `oss`, `memory`: for logs and metrics.
+    /// `file`, `oss`, `s3`, `memory`: for logs and metrics.
     fn kind(&self) -> &'static str;
 
     /// Where objects end up, for people and events: the bucket, or the folder's name.

@@ -1,8 +1,10 @@
 //! What joining parts takes: whether those to be joined are those that are
 //! there. Pure, and the same for every store.
 
-use crate::domain::Part;
-use crate::store::StoreError;
+use md5::{Digest as _, Md5};
+
+use crate::domain::{Crc64, Part, join};
+use crate::store::{StoreError, StoredObject};
 
 /// Compares the parts that `complete` was given with those that are stored:
 /// the numbers given run from 1 without a gap, and each part is stored with
@@ -40,6 +42,25 @@ pub fn gapless(given: &[Part]) -> Result<(), StoreError> {
     }
 }
 
+/// The checksum of an object that these parts may have become: the one that the
+/// store keeps or, where it keeps none, theirs, if the object's ETag shows that it
+/// is they. Both none: only its bytes can tell.
+pub fn checksum_of_joined(object: &StoredObject, parts: &[Part]) -> Option<Crc64> {
+    let is_theirs = || joined_etag(parts).is_some_and(|etag| object.etag.eq_ignore_ascii_case(&etag));
+    object.crc64.or_else(|| if is_theirs() { join::joined_crc64(parts) } else { None })
+}
+
+/// The ETag that S3 gives to joined parts whose ETags are MD5s: the MD5 of those,
+/// and how many they are.
+fn joined_etag(parts: &[Part]) -> Option<String> {
+    let mut md5 = Md5::new();
+    for part in parts {
+        let etag = hex::decode(&part.etag).ok().filter(|etag| etag.len() == 16)?;
+        md5.update(etag);
+    }
+    Some(format!("{}-{}", hex::encode(md5.finalize()), parts.len()))
+}
+
 fn difference(given: &Part, found: &Part) -> Option<&'static str> {
     if given.bytes != found.bytes {
         Some("its size differs")
@@ -60,6 +81,26 @@ mod tests {
     fn part(number: u32, etag: &str) -> Part {
         let number = PartNumber::new(number).expect("a part number");
         Part { number, bytes: 10, etag: etag.to_owned(), crc64: Some(Crc64(7)) }
+    }
+
+    #[test]
+    fn an_etag_of_the_parts_etags_shows_what_was_joined() {
+        // Two parts, "hello " and "world".
+        let of = |number, bytes: &[u8]| Part {
+            bytes: bytes.len() as u64,
+            crc64: Some(Crc64::of(bytes)),
+            ..part(number, &hex::encode(Md5::digest(bytes)))
+        };
+        let parts = [of(1, b"hello "), of(2, b"world")];
+        let object = |etag: &str, crc64| StoredObject { bytes: 11, etag: etag.to_owned(), crc64, content_type: None };
+        let etag = joined_etag(&parts).expect("MD5s");
+        assert!(etag.len() == 34 && etag.ends_with("-2"), "{etag}");
+        let whole = Some(Crc64::of(b"hello world"));
+        assert_eq!(checksum_of_joined(&object(&etag.to_uppercase(), None), &parts), whole);
+        assert_eq!(checksum_of_joined(&object(&etag, Some(Crc64(7))), &parts), Some(Crc64(7)), "its own word counts");
+        assert_eq!(checksum_of_joined(&object(&etag, None), &parts[..1]), None);
+        assert_eq!(checksum_of_joined(&object("5eb63bbbe01eeed093cb22bb8f5acdc3-2", None), &parts), None);
+        assert_eq!(joined_etag(&[part(1, "no-md5")]), None);
     }
 
     #[test]

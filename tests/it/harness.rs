@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::hooks::Hooks;
 use crate::postgres;
 pub(crate) use emulator::Emulator;
-use running::Running;
+pub(crate) use running::Running;
 
 pub(crate) const KIB: usize = 1 << 10;
 pub(crate) const MIB: usize = 1 << 20;

@@ -26,6 +26,7 @@ mod promise;
 mod python;
 mod readme;
 mod refusals;
+mod s3;
 mod soak;
 mod spec;
 mod upload;

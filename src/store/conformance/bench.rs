@@ -104,7 +104,7 @@ impl Bench {
         match (said, self.store.limits().proof) {
             (Some(crc64), _) => self.same(what, crc64, Crc64::of(bytes)),
             (None, Proof::Crc64Xz) => self.holds(&format!("{what} is missing"), false),
-            (None, Proof::Md5Etag | Proof::SizeOnly) => {}
+            (None, Proof::Checksum(_) | Proof::Md5Etag | Proof::SizeOnly) => {}
         }
     }
 

@@ -12,22 +12,8 @@ use crate::store::oss::{OssConfig, SignatureVersion, endpoint};
 use crate::store::remote::client::Sign;
 use crate::store::remote::endpoint::{Endpoint, NoEndpoint};
 use crate::store::remote::request::Call;
+use crate::store::remote::setup::{Mistake, given, in_environment};
 use crate::units::Secret;
-
-/// One mistake in `store.oss`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The key to change.
-    pub key: &'static str,
-    /// Why, and into what. Never repeats a secret.
-    pub advice: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.advice)
-    }
-}
 
 /// Who we are to OSS.
 pub struct Credentials {
@@ -115,7 +101,7 @@ impl Setup {
 fn own_endpoint(oss: &OssConfig) -> Result<Endpoint, Mistake> {
     const KEY: &str = "store.oss.endpoint";
     let text = given(oss.endpoint.as_deref()).ok_or_else(|| {
-        mistake(KEY, "must be set when store.kind is oss, for example to oss-cn-hangzhou.aliyuncs.com")
+        Mistake::new(KEY, "must be set when store.kind is oss, for example to oss-cn-hangzhou.aliyuncs.com")
     })?;
     endpoint::parse(text, oss.bucket.as_deref(), oss.path_style, oss.cname).map_err(|no| match no {
         NoEndpoint::Text(advice) => Mistake { key: KEY, advice },
@@ -145,7 +131,7 @@ fn region(oss: &OssConfig) -> Result<String, Mistake> {
     match (region, oss.signature) {
         (Some(region), _) => Ok(region),
         (None, SignatureVersion::V1) => Ok(String::new()),
-        (None, SignatureVersion::V4) => Err(mistake(
+        (None, SignatureVersion::V4) => Err(Mistake::new(
             "store.oss.region",
             "must be set, for example to cn-hangzhou: V4 signatures name it, and the endpoint does not say it",
         )),
@@ -155,13 +141,13 @@ fn region(oss: &OssConfig) -> Result<String, Mistake> {
 fn access_key_id(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Mistake> {
     let own = given(oss.access_key_id.as_deref()).map(|id| id.trim().to_owned());
     own.or_else(|| in_environment(env, "OSS_ACCESS_KEY_ID"))
-        .ok_or_else(|| mistake("store.oss.access_key_id", "must be set, here or as OSS_ACCESS_KEY_ID"))
+        .ok_or_else(|| Mistake::new("store.oss.access_key_id", "must be set, here or as OSS_ACCESS_KEY_ID"))
 }
 
 fn access_key_secret(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Secret, Mistake> {
     let own = oss.access_key_secret.clone().filter(|secret| given(Some(secret.expose())).is_some());
     own.or_else(|| in_environment(env, "OSS_ACCESS_KEY_SECRET").map(Secret::new))
-        .ok_or_else(|| mistake("store.oss.access_key_secret", "must be set, here or as OSS_ACCESS_KEY_SECRET"))
+        .ok_or_else(|| Mistake::new("store.oss.access_key_secret", "must be set, here or as OSS_ACCESS_KEY_SECRET"))
 }
 
 /// A token belongs to its key: one of the environment is not mixed with a
@@ -172,18 +158,6 @@ fn security_token(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Opti
         (None, None) => in_environment(env, "OSS_SESSION_TOKEN").map(Secret::new),
         (_, own) => own,
     }
-}
-
-fn given(text: Option<&str>) -> Option<&str> {
-    text.filter(|text| !text.trim().is_empty())
-}
-
-fn in_environment(env: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<String> {
-    env(name).filter(|value| !value.trim().is_empty())
-}
-
-fn mistake(key: &'static str, advice: &str) -> Mistake {
-    Mistake { key, advice: advice.to_owned() }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::store::remote::calls::{self, etag, unreadable};
 use crate::store::remote::client::Client;
 use crate::store::remote::endpoint::Endpoint;
 use crate::store::remote::request::Call;
+use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
     Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreConfig, StoreError,
@@ -48,10 +49,7 @@ impl OssStore {
         clock: Arc<dyn Clock>,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        let setup = Setup::of(&config.oss, env).map_err(|mistakes| {
-            let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            told.join("; ")
-        })?;
+        let setup = Setup::of(&config.oss, env).map_err(|mistakes| told(&mistakes))?;
         let Setup { endpoint, public, identity } = setup;
         let identity = Arc::new(identity);
         let client = Client::new(config, clock, endpoint, identity.clone())?;

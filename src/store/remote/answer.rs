@@ -90,9 +90,14 @@ impl Answer {
             "NoSuchKey" => StoreError::NoSuchObject,
             "EntityTooSmall" | "InvalidPart" | "InvalidPartOrder" => StoreError::PartsDiffer(fault.to_string()),
             // Refused credentials stay refused, whatever the SDKs hope.
+            _ if status == 507 || matches!(fault.code.as_str(), "QuotaExceeded" | "NoSpaceLeftOnDevice") => {
+                StoreError::Full
+            }
             _ if repeat && status != 401 => StoreError::Unavailable(fault),
             // A time-out of the store's own, a failed callback: the world may be well again.
             "RequestTimeout" | "IncompleteBody" | "CallbackFailed" => StoreError::Unavailable(fault),
+            // What came was not what was sent, or two came at once.
+            "BadDigest" | "XAmzContentChecksumMismatch" | "OperationAborted" => StoreError::Unavailable(fault),
             _ => StoreError::Refused(fault),
         };
         Failure::new(error, repeat)

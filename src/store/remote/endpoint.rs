@@ -44,18 +44,38 @@ pub struct Endpoint {
 impl Endpoint {
     /// The URL of an object, or of the bucket without a key.
     pub fn url(&self, key: Option<&str>, query: &Query) -> String {
-        let Self { scheme, authority, bucket, .. } = self;
-        let key = encode_path(key.unwrap_or_default());
-        let mut url = match self.style {
-            Style::VirtualHost => format!("{scheme}://{bucket}.{authority}/{key}"),
-            Style::Path => format!("{scheme}://{authority}/{bucket}/{key}"),
-            Style::Cname => format!("{scheme}://{authority}/{key}"),
-        };
+        let mut url = format!("{}://{}{}", self.scheme, self.whole_authority(), self.path(key));
         if !query.is_empty() {
             url.push('?');
             url.push_str(&encode_query(query));
         }
         url
+    }
+
+    /// The path of that URL, encoded.
+    pub fn path(&self, key: Option<&str>) -> String {
+        let key = encode_path(key.unwrap_or_default());
+        match self.style {
+            Style::VirtualHost | Style::Cname => format!("/{key}"),
+            Style::Path => format!("/{}/{key}", self.bucket),
+        }
+    }
+
+    /// Whom a request for such a URL is addressed to: its `Host`.
+    pub fn host(&self) -> String {
+        let authority = self.whole_authority();
+        let understood = if self.scheme == "https" { 443 } else { 80 };
+        match split_port(&authority) {
+            Some((host, Some(port))) if port == understood => host.to_owned(),
+            Some(_) | None => authority,
+        }
+    }
+
+    fn whole_authority(&self) -> String {
+        match self.style {
+            Style::VirtualHost => format!("{}.{}", self.bucket, self.authority),
+            Style::Path | Style::Cname => self.authority.clone(),
+        }
     }
 
     /// The endpoint, if what makes the requests finds the same host in our URLs:
@@ -72,10 +92,7 @@ impl Endpoint {
 
     /// Host and port, for the log.
     pub fn address(&self) -> String {
-        let host = match self.style {
-            Style::VirtualHost => format!("{}.{}", self.bucket, self.authority),
-            Style::Path | Style::Cname => self.authority.clone(),
-        };
+        let host = self.whole_authority();
         match split_port(&host) {
             Some((_, None)) if self.scheme == "https" => format!("{host}:443"),
             Some((_, None)) => format!("{host}:80"),

@@ -1,9 +1,9 @@
 //! What the stores that are reached over HTTP have in common: S3's dialect, and
 //! OSS's, which comes from it.
 //!
-//! `answer`, `encode`, `endpoint`, `request` and `xml` decide and are pure; `client`
-//! sends what a store signs, `downloads` has the connections that objects are read
-//! from, `calls` are those that both dialects say alike.
+//! `answer`, `encode`, `endpoint`, `request`, `setup` and `xml` decide and are pure;
+//! `client` sends what a store signs, `downloads` has the connections that objects
+//! are read from, `calls` are those that both dialects say alike.
 
 pub mod answer;
 pub mod calls;
@@ -12,4 +12,7 @@ mod downloads;
 pub mod encode;
 pub mod endpoint;
 pub mod request;
+#[cfg(test)]
+pub(crate) mod script;
+pub mod setup;
 pub mod xml;

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use reqwest::StatusCode;
+
 use super::client;
 
 /// A child process that dies with its owner, by its process id.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
 }
 
@@ -19,24 +21,27 @@ impl Running {
         folder: &Path,
         log: &Path,
     ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chunkgate"));
+        command.args(arguments).env_clear().envs(environment).current_dir(folder);
+        Self::start(&mut command, log)
+    }
+
+    /// Any program, whose words go into the log.
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
         let log = File::options().append(true).create(true).open(log).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_chunkgate"))
-            .args(arguments)
-            .env_clear()
-            .envs(environment)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
-        Self { child }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
+        Self { child: command.spawn().expect("the binary starts") }
     }
 
     pub(super) async fn wait_until_live(&mut self, url: &str, log: &Path) {
+        self.wait_until(url, log, |status| status.is_success()).await;
+    }
+
+    /// Until it answers so.
+    pub(crate) async fn wait_until(&mut self, url: &str, log: &Path, is_well: fn(StatusCode) -> bool) {
         let http = client();
         for _ in 0..400 {
-            if http.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            if http.get(url).send().await.is_ok_and(|answer| is_well(answer.status())) {
                 return;
             }
             if let Some(status) = self.child.try_wait().expect("a child") {

@@ -1,19 +1,16 @@
 //! What no well-behaved server does: stalls, resets, answers that come too
 //! early or never, and errors in the clothes of success.
 
-mod script;
-
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use script::{Act, Script};
-
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::{Crc64, PartNumber};
 use crate::store::oss::{OssConfig, SignatureVersion};
+use crate::store::remote::script::{Act, Script};
 use crate::store::{BodyBroken, StoreKind, body_of};
 use crate::units::Secret;
 
@@ -58,6 +55,11 @@ fn config(endpoint: &str) -> StoreConfig {
 
 fn store_at(endpoint: &str) -> OssStore {
     OssStore::new(&config(endpoint), Arc::new(SystemClock::new()), &|_| None).expect("a store")
+}
+
+async fn start(acts: impl IntoIterator<Item = Act>) -> (Arc<Script>, OssStore) {
+    let (script, endpoint) = Script::start(acts).await;
+    (script, store_at(&endpoint))
 }
 
 fn key() -> ObjectKey {
@@ -107,7 +109,7 @@ fn code<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
 
 #[tokio::test]
 async fn a_part_goes_out_with_its_exact_length_and_comes_back_with_its_proof() {
-    let (script, store) = Script::start([begun(), Act::Answer(stored()), Act::Answer(stored())]).await;
+    let (script, store) = start([begun(), Act::Answer(stored()), Act::Answer(stored())]).await;
     assert_eq!(begin(&store).await.ok(), Some(SessionId::new("U")));
     let part = put(&store, 3, body_of("abc")).await.expect("a part");
     assert_eq!(part, StoredPart { etag: "AB".to_owned(), crc64: Some(Crc64(42)) });
@@ -123,7 +125,7 @@ async fn a_part_goes_out_with_its_exact_length_and_comes_back_with_its_proof() {
 
 #[tokio::test]
 async fn a_client_slower_than_the_timeouts_does_not_trip_them() {
-    let (_script, store) = Script::start([Act::Answer(stored())]).await;
+    let (_script, store) = start([Act::Answer(stored())]).await;
     let (send, body) = client();
     let sending = tokio::spawn(async move {
         for _ in 0..3 {
@@ -138,7 +140,7 @@ async fn a_client_slower_than_the_timeouts_does_not_trip_them() {
 
 #[tokio::test]
 async fn a_store_that_stops_reading_is_given_up() {
-    let (_script, store) = Script::start([Act::StopReading(1000)]).await;
+    let (_script, store) = start([Act::StopReading(1000)]).await;
     let (bytes, body) = endless();
     let began = Instant::now();
     assert_eq!(code(put(&store, bytes, body).await), "unavailable: IdleTimeout");
@@ -147,7 +149,7 @@ async fn a_store_that_stops_reading_is_given_up() {
 
 #[tokio::test]
 async fn a_store_that_never_answers_is_given_up() {
-    let (script, store) = Script::start((0..4).map(|_| Act::KeepSilent)).await;
+    let (script, store) = start((0..4).map(|_| Act::KeepSilent)).await;
     assert_eq!(code(put(&store, 3, body_of("abc")).await), "unavailable: FirstByteTimeout");
     assert_eq!(script.heads().len(), 1);
     // Calls without a streamed body are repeated, though.
@@ -157,7 +159,7 @@ async fn a_store_that_never_answers_is_given_up() {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_drops_its_connection_and_its_client() {
-    let (script, store) = Script::start([Act::Answer(stored())]).await;
+    let (script, store) = start([Act::Answer(stored())]).await;
     let (send, body) = client();
     send.send(Ok(Bytes::from_static(b"abc"))).await.expect("somebody listens");
     let gone = timeout(SHORT, put(&store, 1000, body)).await;
@@ -169,7 +171,7 @@ async fn a_call_that_is_dropped_drops_its_connection_and_its_client() {
 
 #[tokio::test]
 async fn a_broken_body_drops_the_connection_and_is_nobody_elses_fault() {
-    let (script, store) = Script::start([Act::Answer(stored()), Act::Answer(stored())]).await;
+    let (script, store) = start([Act::Answer(stored()), Act::Answer(stored())]).await;
     let (send, body) = client();
     let sending = tokio::spawn(async move {
         send.send(Ok(Bytes::from_static(b"abc"))).await.expect("somebody listens");
@@ -192,7 +194,7 @@ async fn a_broken_body_drops_the_connection_and_is_nobody_elses_fault() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_worth_another_try_by_the_client() {
-    let (_script, store) = Script::start([Act::Drop(100_000), Act::Drop(0)]).await;
+    let (_script, store) = start([Act::Drop(100_000), Act::Drop(0)]).await;
     let (bytes, body) = endless();
     assert_eq!(code(put(&store, bytes, body).await), "unavailable: ConnectionReset");
     assert_eq!(code(put(&store, 3, body_of("abc")).await), "unavailable: ConnectionReset");
@@ -203,14 +205,14 @@ async fn a_connection_that_breaks_is_worth_another_try_by_the_client() {
 #[tokio::test]
 async fn an_early_refusal_lets_go_of_the_client() {
     let refusal = answer("403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>");
-    let (_script, store) = Script::start([Act::AnswerEarly(refusal)]).await;
+    let (_script, store) = start([Act::AnswerEarly(refusal)]).await;
     let (send, body) = client();
     send.send(Ok(Bytes::from_static(b"abc"))).await.expect("somebody listens");
     assert_eq!(code(put(&store, 1000, body).await), "refused: AccessDenied");
     assert!(send.is_closed());
 
     // Success, with half of the body still to come, is none.
-    let (_script, store) = Script::start([Act::AnswerEarly(stored())]).await;
+    let (_script, store) = start([Act::AnswerEarly(stored())]).await;
     let (send, body) = client();
     send.send(Ok(Bytes::from_static(b"abc"))).await.expect("somebody listens");
     assert_eq!(code(put(&store, 1000, body).await), "unavailable: EarlyAnswer");
@@ -220,7 +222,7 @@ async fn an_early_refusal_lets_go_of_the_client() {
 #[tokio::test]
 async fn a_call_is_repeated_and_a_streamed_body_is_not() {
     let busy = || error("503 Service Unavailable", "ServiceUnavailable");
-    let (script, store) = Script::start([busy(), Act::Drop(0), begun(), busy(), Act::Drop(0), busy(), begun()]).await;
+    let (script, store) = start([busy(), Act::Drop(0), begun(), busy(), Act::Drop(0), busy(), begun()]).await;
     assert!(store.delete(&key()).await.is_ok());
     assert_eq!(script.heads().len(), 3);
     assert_eq!(code(put(&store, 3, body_of("abc")).await), "unavailable: ServiceUnavailable");
@@ -232,7 +234,7 @@ async fn a_call_is_repeated_and_a_streamed_body_is_not() {
     assert!(begin(&store).await.is_ok());
     assert_eq!(script.heads().len(), 7);
 
-    let (script, store) = Script::start([error("403 Forbidden", "AccessDenied")]).await;
+    let (script, store) = start([error("403 Forbidden", "AccessDenied")]).await;
     assert_eq!(code(begin(&store).await), "refused: AccessDenied");
     assert_eq!(script.heads().len(), 1);
 }
@@ -240,15 +242,15 @@ async fn a_call_is_repeated_and_a_streamed_body_is_not() {
 #[tokio::test]
 async fn an_error_in_the_clothes_of_success_is_an_error() {
     let internal = || error("200 OK", "InternalError");
-    let (script, store) = Script::start([internal(), internal(), internal()]).await;
+    let (script, store) = start([internal(), internal(), internal()]).await;
     assert_eq!(code(complete(&store).await), "unavailable: InternalError");
     assert_eq!(script.heads().len(), 3);
-    let (script, store) = Script::start([error("203 Callback Failed", "CallbackFailed")]).await;
+    let (script, store) = start([error("203 Callback Failed", "CallbackFailed")]).await;
     assert_eq!(code(complete(&store).await), "unavailable: CallbackFailed");
     assert_eq!(script.heads().len(), 1);
-    let (_, store) = Script::start([error("400 Bad Request", "InvalidPart")]).await;
+    let (_, store) = start([error("400 Bad Request", "InvalidPart")]).await;
     assert_eq!(code(complete(&store).await), "parts differ: CompleteMultipartUpload: InvalidPart (status 400)");
-    let (_, store) = Script::start([Act::Answer(answer("200 OK", "", "<html/>"))]).await;
+    let (_, store) = start([Act::Answer(answer("200 OK", "", "<html/>"))]).await;
     assert_eq!(code(complete(&store).await), "unavailable: UnreadableAnswer");
 }
 
@@ -258,17 +260,17 @@ async fn the_stores_clock_is_learnt() {
     let skewed = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
     let head = || dated("200 OK", "");
     // By a refusal of a call without a streamed body, which is then repeated …
-    let (script, store) = Script::start([dated("403 Forbidden", skewed), head()]).await;
+    let (script, store) = start([dated("403 Forbidden", skewed), head()]).await;
     assert!(store.delete(&key()).await.is_ok());
     assert!(!script.heads()[0].contains("x-oss-date: 20271120T0911"));
     assert!(script.heads()[1].contains("x-oss-date: 20271120T0911"), "{}", script.heads()[1]);
     // … or of one with such a body, which is not …
-    let (script, store) = Script::start([dated("403 Forbidden", skewed), Act::Answer(stored())]).await;
+    let (script, store) = start([dated("403 Forbidden", skewed), Act::Answer(stored())]).await;
     assert_eq!(code(put(&store, 3, body_of("abc")).await), "unavailable: RequestTimeTooSkewed");
     assert!(put(&store, 3, body_of("abc")).await.is_ok());
     assert!(script.heads()[1].contains("x-oss-date: 20271120T0911"), "{}", script.heads()[1]);
     // … or by any answer that came at once.
-    let (script, store) = Script::start([head(), Act::Answer(stored())]).await;
+    let (script, store) = start([head(), Act::Answer(stored())]).await;
     assert!(store.delete(&key()).await.is_ok());
     assert!(put(&store, 3, body_of("abc")).await.is_ok());
     assert!(script.heads()[1].contains("x-oss-date: 20271120T0911"), "{}", script.heads()[1]);
@@ -277,7 +279,7 @@ async fn the_stores_clock_is_learnt() {
 #[tokio::test]
 async fn an_object_is_read_in_full_or_not_at_all() {
     let range = "Content-Range: bytes 2-4/10\r\nETag: \"AB\"\r\n";
-    let (script, store) = Script::start([
+    let (script, store) = start([
         Act::Answer(answer("206 Partial Content", range, "cde")),
         Act::Answer(answer("200 OK", "", "abcdefghij")),
         Act::AnswerPart("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc".to_owned()),
@@ -319,23 +321,22 @@ async fn lists_are_read_to_their_last_page_and_never_in_circles() {
     };
     let (key, session) = (key(), SessionId::new("U"));
     let target = Target { key: &key, session: &session };
-    let (script, store) = Script::start([page(1, true), page(2, true), page(9, false)]).await;
+    let (script, store) = start([page(1, true), page(2, true), page(9, false)]).await;
     let parts = store.list_parts(target).await.expect("parts");
     assert_eq!(parts.iter().map(|part| part.number.get()).collect::<Vec<_>>(), [1, 2, 9]);
     assert!(script.heads()[2].contains("part-number-marker=2 "), "{}", script.heads()[2]);
-    let (_script, store) = Script::start([page(1, true), page(1, true)]).await;
+    let (_script, store) = start([page(1, true), page(1, true)]).await;
     assert_eq!(code(store.list_parts(target).await), "unavailable: UnreadableAnswer");
-    let (_script, store) = Script::start([error("404 Not Found", "NoSuchUpload")]).await;
+    let (_script, store) = start([error("404 Not Found", "NoSuchUpload")]).await;
     assert!(matches!(store.list_parts(target).await, Err(StoreError::NoSuchUpload)));
 }
 
 #[tokio::test]
 async fn an_answer_has_a_bound() {
     let huge = answer("200 OK", "", &"x".repeat((4 << 20) + 1));
-    let (_script, store) = Script::start([Act::Answer(huge)]).await;
+    let (_script, store) = start([Act::Answer(huge)]).await;
     assert_eq!(code(begin(&store).await), "unavailable: AnswerTooLarge");
-    let (_script, store) =
-        Script::start([Act::AnswerPart("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<".to_owned())]).await;
+    let (_script, store) = start([Act::AnswerPart("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<".to_owned())]).await;
     let once = store.check().await;
     assert_eq!(code(once), "unavailable: IdleTimeout");
 }

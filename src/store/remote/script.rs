@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use super::{LONG, OssStore, store_at};
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(20);
 
 /// What the server does with one request.
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Reads it to its end and says this.
     Answer(String),
     /// Says this before the body is read, then reads on.
@@ -25,21 +27,23 @@ pub(super) enum Act {
     AnswerPart(String),
 }
 
+/// What came.
 #[derive(Default)]
-pub(super) struct Seen {
-    pub(super) heads: Vec<String>,
+pub(crate) struct Seen {
+    pub(crate) heads: Vec<String>,
     /// Bytes of a body that ended before its length.
-    pub(super) cut_short: Vec<usize>,
+    pub(crate) cut_short: Vec<usize>,
 }
 
 /// A server that does as it is told, request by request.
-pub(super) struct Script {
-    pub(super) acts: Mutex<VecDeque<Act>>,
-    pub(super) seen: Mutex<Seen>,
+pub(crate) struct Script {
+    pub(crate) acts: Mutex<VecDeque<Act>>,
+    pub(crate) seen: Mutex<Seen>,
 }
 
 impl Script {
-    pub(super) async fn start(acts: impl IntoIterator<Item = Act>) -> (Arc<Self>, OssStore) {
+    /// One that is told this, and its endpoint.
+    pub(crate) async fn start(acts: impl IntoIterator<Item = Act>) -> (Arc<Self>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
         let script = Arc::new(Self { acts: Mutex::new(acts.into_iter().collect()), seen: Mutex::default() });
@@ -49,7 +53,7 @@ impl Script {
                 tokio::spawn(Arc::clone(&serving).serve(socket));
             }
         });
-        (script, store_at(&endpoint))
+        (script, endpoint)
     }
 
     async fn serve(self: Arc<Self>, mut socket: TcpStream) {
@@ -111,12 +115,12 @@ impl Script {
         true
     }
 
-    pub(super) fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.seen.lock().expect("unpoisoned").heads.clone()
     }
 }
 
-pub(super) async fn read_head(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<usize> {
+pub(crate) async fn read_head(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<usize> {
     loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             return Some(at + 4);

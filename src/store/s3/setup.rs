@@ -1,0 +1,204 @@
+//! From what is configured to what the store needs, or to all that is wrong
+//! with it. Pure.
+
+use std::fmt;
+
+use http::HeaderMap;
+use http::header::{HOST, HeaderValue, InvalidHeaderValue};
+
+use crate::domain::Timestamp;
+use crate::store::remote::client::Sign;
+use crate::store::remote::endpoint::{Endpoint, NoEndpoint};
+use crate::store::remote::request::Call;
+use crate::store::remote::setup::{Mistake, given, in_environment};
+use crate::store::s3::endpoint::{self, ONLY_REGION};
+use crate::store::s3::sign::{self, Request, Signer};
+use crate::store::s3::{S3Config, proof::PartProof};
+use crate::units::Secret;
+
+/// Who signs.
+pub struct Identity {
+    access_key_id: String,
+    access_key_secret: Secret,
+    session_token: Option<Secret>,
+    region: String,
+}
+
+impl Identity {
+    /// As the signatures take it.
+    pub fn signer(&self) -> Signer<'_> {
+        Signer {
+            access_key_id: &self.access_key_id,
+            access_key_secret: self.access_key_secret.expose(),
+            session_token: self.session_token.as_ref().map(Secret::expose),
+            region: &self.region,
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl Sign for Identity {
+    fn sign(
+        &self,
+        at: Timestamp,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        headers: &mut HeaderMap,
+    ) -> Result<(), InvalidHeaderValue> {
+        headers.insert(HOST, HeaderValue::from_str(&endpoint.host())?);
+        let request = Request { method: call.method.as_str(), path: &endpoint.path(call.key), query: &call.query };
+        sign::sign(&self.signer(), at, &request, headers)
+    }
+}
+
+/// What the store is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where our own calls go.
+    pub endpoint: Endpoint,
+    /// Where URLs point that are given out.
+    pub public: Endpoint,
+    /// Who signs.
+    pub identity: Identity,
+    /// What proves a part; none is to be found out.
+    pub proof: Option<PartProof>,
+}
+
+impl Setup {
+    /// `env` is asked for what the configuration leaves open.
+    pub fn of(s3: &S3Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut keep = |mistake: Mistake| mistakes.push(mistake);
+        let endpoint = own_endpoint(s3).map_err(&mut keep).ok();
+        let public = public_endpoint(s3, endpoint.as_ref()).map_err(&mut keep).ok().flatten();
+        let id = given(s3.access_key_id.as_deref()).map(|id| id.trim().to_owned());
+        let id = id.or_else(|| in_environment(env, "AWS_ACCESS_KEY_ID"));
+        let secret = secret(s3.access_key_secret.as_ref());
+        let secret = secret.or_else(|| in_environment(env, "AWS_SECRET_ACCESS_KEY").map(Secret::new));
+        for (key, name, is_there) in [
+            ("store.s3.access_key_id", "AWS_ACCESS_KEY_ID", id.is_some()),
+            ("store.s3.access_key_secret", "AWS_SECRET_ACCESS_KEY", secret.is_some()),
+        ] {
+            if !is_there {
+                keep(Mistake::new(key, format!("must be set, here or as {name}")));
+            }
+        }
+        let (Some(endpoint), Some(public), Some(access_key_id), Some(access_key_secret)) =
+            (endpoint, public, id, secret)
+        else {
+            return Err(mistakes);
+        };
+        let session_token = session_token(s3, env);
+        let region = region(s3, &endpoint, &public);
+        let identity = Identity { access_key_id, access_key_secret, session_token, region };
+        Ok(Self { endpoint, public, identity, proof: PartProof::configured(s3.proof) })
+    }
+}
+
+/// The one that is configured, else AWS's of the region.
+fn own_endpoint(s3: &S3Config) -> Result<Endpoint, Mistake> {
+    const KEY: &str = "store.s3.endpoint";
+    let of_region = given(s3.region.as_deref()).map(|region| endpoint::of_region(&bare(region)));
+    let text = given(s3.endpoint.as_deref()).map(ToOwned::to_owned).or(of_region).ok_or_else(|| {
+        let advice =
+            "must be set when store.kind is s3, for example to s3.eu-central-1.amazonaws.com or http://minio:9000";
+        Mistake::new(KEY, advice)
+    })?;
+    endpoint::parse(&text, s3.bucket.as_deref(), s3.path_style).map_err(|no| match no {
+        NoEndpoint::Text(advice) => Mistake::new(KEY, advice),
+        NoEndpoint::Bucket(advice) => Mistake::new("store.s3.bucket", advice),
+    })
+}
+
+/// The one that is configured, else our own. None when it is only our own that
+/// is wrong, which is told already.
+fn public_endpoint(s3: &S3Config, own: Option<&Endpoint>) -> Result<Option<Endpoint>, Mistake> {
+    let (Some(text), Some(own)) = (given(s3.public_endpoint.as_deref()), own) else { return Ok(own.cloned()) };
+    endpoint::parse(text, Some(&own.bucket), s3.path_style).map(Some).map_err(|no| {
+        // The bucket is our own endpoint's: what does not fit it is this text.
+        let (NoEndpoint::Text(advice) | NoEndpoint::Bucket(advice)) = no;
+        Mistake::new("store.s3.public_endpoint", advice)
+    })
+}
+
+fn region(s3: &S3Config, own: &Endpoint, public: &Endpoint) -> String {
+    let configured = given(s3.region.as_deref()).map(bare);
+    let said = configured.or_else(|| own.region.clone()).or_else(|| public.region.clone());
+    said.unwrap_or_else(|| ONLY_REGION.to_owned())
+}
+
+fn bare(region: &str) -> String {
+    region.trim().to_ascii_lowercase()
+}
+
+fn secret(secret: Option<&Secret>) -> Option<Secret> {
+    secret.filter(|secret| given(Some(secret.expose())).is_some()).cloned()
+}
+
+/// A token belongs to its key: one of the environment is not mixed with a
+/// configured key.
+fn session_token(s3: &S3Config, env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
+    let own = secret(s3.session_token.as_ref());
+    match given(s3.access_key_id.as_deref()) {
+        None => own.or_else(|| in_environment(env, "AWS_SESSION_TOKEN").map(Secret::new)),
+        Some(_) => own,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(endpoint: &str, region: &str) -> S3Config {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let (endpoint, region) = (text(endpoint), text(region));
+        S3Config { endpoint, region, bucket: text("bkt"), ..S3Config::default() }
+    }
+
+    fn setup(s3: &S3Config) -> Setup {
+        Setup::of(s3, &|name| Some(format!("env-{name}"))).expect("complete")
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let mistaken = |s3: &S3Config| -> Vec<&'static str> {
+            let setup = Setup::of(s3, &|_| None);
+            setup.err().unwrap_or_default().into_iter().map(|mistake| mistake.key).collect()
+        };
+        let keys = ["store.s3.access_key_id", "store.s3.access_key_secret"];
+        assert_eq!(mistaken(&config("minio:9000", "")), keys);
+        assert_eq!(mistaken(&config("", "")), [&["store.s3.endpoint"][..], &keys].concat());
+        let unnamed = S3Config { bucket: None, ..config("minio:9000", "") };
+        assert_eq!(mistaken(&unnamed), [&["store.s3.bucket"][..], &keys].concat());
+        let public = S3Config { public_endpoint: Some("a b".to_owned()), ..config("minio:9000", "") };
+        assert_eq!(mistaken(&public), [&["store.s3.public_endpoint"][..], &keys].concat());
+    }
+
+    #[test]
+    fn a_region_is_what_is_configured_or_what_an_endpoint_says_or_the_only_one() {
+        let region = |endpoint: &str, region: &str| setup(&config(endpoint, region)).identity.region;
+        assert_eq!(region("eu-west-1", ""), "eu-west-1");
+        assert_eq!(region("minio:9000", ""), "us-east-1");
+        assert_eq!(region("minio:9000", " Garage "), "garage");
+        assert_eq!(region("abc.r2.cloudflarestorage.com", ""), "auto");
+        let by_region = setup(&config("", "ap-south-1"));
+        assert_eq!(by_region.endpoint.url(None, &[]), "https://bkt.s3.ap-south-1.amazonaws.com/");
+    }
+
+    #[test]
+    fn what_is_not_configured_is_asked_of_the_environment_and_shown_nowhere() {
+        let setup = setup(&config("minio:9000", ""));
+        let signer = setup.identity.signer();
+        assert_eq!(signer.access_key_secret, "env-AWS_SECRET_ACCESS_KEY");
+        assert_eq!(signer.session_token, Some("env-AWS_SESSION_TOKEN"));
+        assert!(!format!("{setup:?}").contains("env-"));
+        let own = S3Config { access_key_id: Some("ak".to_owned()), ..config("minio:9000", "") };
+        let own = Setup::of(&own, &|name| Some(format!("env-{name}"))).expect("complete");
+        assert_eq!(own.identity.signer().session_token, None, "a token belongs to its key");
+    }
+}

@@ -1,0 +1,124 @@
+//! S3 servers that nobody here wrote, installed under `target/` where they are
+//! not there yet, and stopped by their process ids.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reqwest::StatusCode;
+use tokio::sync::Mutex;
+
+use crate::harness::{Running, client, free_address};
+use crate::python::python;
+
+/// The access key of both.
+pub(super) const KEY_ID: &str = "ak";
+/// Its secret.
+pub(super) const SECRET: &str = "only-for-tests";
+/// The version that was tried.
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+
+/// One builds, and those who need it wait.
+static BUILDING: Mutex<()> = Mutex::const_new(());
+
+/// A running server with a bucket called `bkt`.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    /// `http://127.0.0.1:1234`
+    pub(super) endpoint: String,
+    folder: tempfile::TempDir,
+    process: Option<Running>,
+    command: fn(&Path, &str) -> Command,
+}
+
+impl Server {
+    /// S3 in a folder: keeps checksums, checks signatures.
+    pub(super) async fn versitygw() -> Self {
+        versitygw().await;
+        let command = |folder: &Path, address: &str| {
+            let mut command = Command::new(binary());
+            command.args(["--quiet", "--port", address, "posix"]).arg(folder.join("data"));
+            command.env_clear().env("ROOT_ACCESS_KEY_ID", KEY_ID).env("ROOT_SECRET_ACCESS_KEY", SECRET);
+            command
+        };
+        let server = Self::start("versitygw", command).await;
+        std::fs::create_dir_all(server.folder.path().join("data/bkt")).expect("a bucket");
+        server
+    }
+
+    /// S3 in memory.
+    pub(super) async fn moto() -> Self {
+        let python = python("s3").await;
+        let program = python.with_file_name("moto_server");
+        assert!(program.exists(), "there is no {}", program.display());
+        let command = |_: &Path, address: &str| {
+            let (host, port) = address.rsplit_once(':').expect("an address");
+            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp lies in target");
+            let mut command = Command::new(target.join("clients/s3-venv/bin/moto_server"));
+            command.args(["-H", host, "-p", port]);
+            command
+        };
+        let server = Self::start("moto", command).await;
+        let made = client().put(format!("{}/bkt", server.endpoint)).send().await.expect("an answer");
+        assert!(made.status().is_success(), "{made:?}");
+        server
+    }
+
+    async fn start(name: &'static str, command: fn(&Path, &str) -> Command) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("data")).expect("a folder");
+        let address = free_address().to_string();
+        let mut server = Self { name, endpoint: format!("http://{address}"), folder, process: None, command };
+        server.boot().await;
+        server
+    }
+
+    /// Starts the process and waits until it answers, whatever it says.
+    pub(super) async fn boot(&mut self) {
+        let log = self.folder.path().join("server.log");
+        let address = self.endpoint.trim_start_matches("http://").to_owned();
+        let mut running = Running::start(&mut (self.command)(self.folder.path(), &address), &log);
+        running.wait_until(&self.endpoint, &log, |status: StatusCode| !status.is_server_error()).await;
+        self.process = Some(running);
+    }
+
+    pub(super) fn stop(&mut self) {
+        drop(self.process.take());
+    }
+
+    /// How a gateway is told of it.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("STORE__KIND", "s3".to_owned()),
+            ("STORE__S3__ENDPOINT", self.endpoint.clone()),
+            ("STORE__S3__BUCKET", "bkt".to_owned()),
+            ("STORE__S3__ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("STORE__S3__ACCESS_KEY_SECRET", SECRET.to_owned()),
+        ]
+    }
+}
+
+fn binary() -> PathBuf {
+    folder().join("versitygw")
+}
+
+fn folder() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp lies in target");
+    target.join("clients/s3-bin")
+}
+
+/// Builds it, once, from the Go module proxy.
+async fn versitygw() {
+    let _one = BUILDING.lock().await;
+    let made_of = folder().join("versitygw.version");
+    if std::fs::read_to_string(&made_of).is_ok_and(|version| version == VERSITYGW) {
+        return;
+    }
+    std::fs::create_dir_all(folder()).expect("a folder");
+    let how = format!("GOBIN={} go install {VERSITYGW}", folder().display());
+    let built = tokio::process::Command::new("go").args(["install", VERSITYGW]).env("GOBIN", folder()).output().await;
+    match built {
+        Ok(output) if output.status.success() => std::fs::write(made_of, VERSITYGW).expect("is written"),
+        Ok(output) => panic!("it cannot be built: {how}\n{}", crate::python::text(&output)),
+        Err(error) => panic!("{error}: there is no Go 1.25 or newer; install it, then: {how}"),
+    }
+}
