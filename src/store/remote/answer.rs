@@ -82,7 +82,11 @@ impl Answer {
         let in_header = || REQUEST_ID_HEADERS.into_iter().find_map(|name| self.header(name).map(ToOwned::to_owned));
         let request_id = said.request_id.or_else(in_header);
         let ec = said.ec.or_else(|| self.header("x-oss-ec").map(ToOwned::to_owned));
-        let (message, request_id, ec) = (said.message, request_id.map(Into::into), ec.map(Into::into));
+        let message = match self.header("x-amz-bucket-region") {
+            Some(region) if matches!(status, 301 | 307 | 400) => format!("{} the bucket is in {region}", said.message),
+            Some(_) | None => said.message,
+        };
+        let (message, request_id, ec) = (message.trim().to_owned(), request_id.map(Into::into), ec.map(Into::into));
         let fault = Fault { operation, address: None, code, message, status: Some(status), request_id, ec };
         let repeat = is_repeatable(status, &fault.code);
         let error = match fault.code.as_str() {
@@ -206,7 +210,8 @@ mod tests {
                 StoreError::PartsDiffer(_) => "parts",
                 StoreError::Unavailable(_) => "unavailable",
                 StoreError::Refused(_) => "refused",
-                StoreError::Body | StoreError::Full => "never",
+                StoreError::Full => "full",
+                StoreError::Body => "never",
             };
             (kind, failure.repeat)
         };
@@ -228,6 +233,9 @@ mod tests {
         assert_eq!(kind(200, "InternalError"), ("unavailable", true));
         assert_eq!(kind(200, "InvalidPart"), ("parts", false));
         assert_eq!(kind(203, "CallbackFailed"), ("unavailable", false));
+        assert_eq!(kind(400, "XAmzContentChecksumMismatch"), ("unavailable", false));
+        assert_eq!(kind(507, "XMinioStorageFull").0, "full");
+        assert_eq!(kind(403, "QuotaExceeded"), ("full", false));
     }
 
     #[test]
@@ -239,6 +247,12 @@ mod tests {
         );
         let proxy = failed(&Method::PUT, answer(502, &[("x-oss-request-id", "Q")], "<html>bad gateway</html>"));
         assert_eq!(proxy.error.to_string(), "the store is unavailable: Op: Http502 (status 502) (request id Q)");
+        let moved = [("x-amz-bucket-region", "eu-west-1"), ("x-amz-request-id", "S")];
+        let moved = failed(&Method::HEAD, answer(301, &moved, ""));
+        assert_eq!(
+            moved.error.to_string(),
+            "the store refused: Op: Http301: the bucket is in eu-west-1 (status 301) (request id S)"
+        );
     }
 
     #[test]

@@ -148,7 +148,9 @@ pub fn parts(text: &str) -> Result<PartsPage, Unreadable> {
         #[serde(rename = "ChecksumCRC32")]
         crc32: Option<String>,
     }
-    let listed: Listed = read(text, "ListPartsResult")?;
+    // S3's specification has the second name, and moto too.
+    let is_list = root(text) == Some("ListPartsResponse");
+    let listed: Listed = read(text, if is_list { "ListPartsResponse" } else { "ListPartsResult" })?;
     let part = |part: OfPart| {
         let number = PartNumber::new(part.part_number)
             .ok_or_else(|| Unreadable(format!("{} is not a part number", part.part_number)))?;
@@ -338,6 +340,7 @@ mod tests {
             parts("<ListPartsResult><IsTruncated>false</IsTruncated></ListPartsResult>"),
             Ok(PartsPage { parts: Vec::new(), next: None })
         );
+        assert_eq!(parts(&text.replace("ListPartsResult", "ListPartsResponse")).map(|page| page.parts.len()), Ok(2));
         assert!(parts(&text.replace("<PartNumber>5<", "<PartNumber>0<")).is_err());
         assert!(parts("<ListPartsResult><IsTruncated>true</IsTruncated></ListPartsResult>").is_err());
     }

@@ -156,6 +156,21 @@ impl S3Store {
         let message = format!("the store's {} of what was sent is not ours, or is missing", proof.name());
         Err(call.unavailable(NO_PROOF, message).at(self.client.address()))
     }
+
+    /// Whoever refuses a body before it has come may cut it off with the answer,
+    /// which is lost then: whether there is such an upload is asked again.
+    async fn why_cut(&self, target: Target<'_>, error: StoreError) -> StoreError {
+        if !matches!(&error, StoreError::Unavailable(fault) if fault.code == "ConnectionReset") {
+            return error;
+        }
+        let call = Call::new("ListParts", Method::GET, Some(target.key.as_str()))
+            .query("uploadId", target.session.as_str())
+            .query("max-parts", "1");
+        match self.client.call_once(&call).await {
+            Err(StoreError::NoSuchUpload) => StoreError::NoSuchUpload,
+            Ok(_) | Err(_) => error,
+        }
+    }
 }
 
 fn part_call(target: Target<'_>, number: PartNumber) -> Call<'_> {
@@ -211,8 +226,10 @@ impl Store for S3Store {
     async fn put_part(&self, target: Target<'_>, part: NewPart) -> Result<StoredPart, StoreError> {
         let proof = self.proof(target.key).await?;
         let call = part_call(target, part.number);
-        let answer = self.put_with(call.clone(), part.bytes, part.body, proof).await?;
-        Ok(StoredPart { etag: etag(&call, &answer)?, crc64: None })
+        match self.put_with(call.clone(), part.bytes, part.body, proof).await {
+            Ok(answer) => Ok(StoredPart { etag: etag(&call, &answer)?, crc64: None }),
+            Err(error) => Err(self.why_cut(target, error).await),
+        }
     }
 
     async fn list_parts(&self, target: Target<'_>) -> Result<Vec<Part>, StoreError> {
@@ -309,3 +326,6 @@ impl Store for S3Store {
         Some(SignedPut { url, headers: Vec::new() })
     }
 }
+
+#[cfg(test)]
+mod tests;

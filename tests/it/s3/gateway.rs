@@ -62,7 +62,7 @@ async fn a_file_goes_through_a_gateway_that_is_killed(server: &Server) {
     let link = gateway.post("/files/a/sign", json!({"expiresIn": 60, "downloadName": "b c.bin"})).await;
     let link = gateway.http.get(link.json["url"].as_str().expect("a URL")).send().await.expect("an answer");
     assert!(link.url().as_str().starts_with(&server.endpoint));
-    assert_eq!(link.headers()["content-disposition"], "attachment; filename=\"b c.bin\"");
+    assert!(link.headers()["content-disposition"].to_str().is_ok_and(|text| text.contains("b c.bin")));
     assert_eq!(sha256(&link.bytes().await.expect("bytes")), sha256(&bytes));
     assert_eq!(gateway.delete("/files/a").await.status, 204);
 }
