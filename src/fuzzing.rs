@@ -5,7 +5,7 @@
 
 /// Answers of the store, to the client.
 pub fn answers(data: &[u8]) {
-    crate::store::oss::fuzzing::answers(data);
+    crate::store::remote::fuzzing::answers(data);
 }
 
 /// Configuration, in each of its formats.
@@ -21,6 +21,7 @@ pub fn documents(data: &[u8]) {
 /// Where people say the store is.
 pub fn endpoint(data: &[u8]) {
     crate::store::oss::fuzzing::endpoint(data);
+    crate::store::s3::fuzzing::endpoint(data);
 }
 
 /// A form, however the network cuts it.

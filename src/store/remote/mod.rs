@@ -11,6 +11,8 @@ pub mod client;
 mod downloads;
 pub mod encode;
 pub mod endpoint;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod request;
 #[cfg(test)]
 pub(crate) mod script;

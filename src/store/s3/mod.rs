@@ -5,6 +5,8 @@
 //! S3's words, through `store::remote`.
 
 pub mod endpoint;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub mod outgoing;
 pub mod proof;
 pub mod remedy;
