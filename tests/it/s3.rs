@@ -49,19 +49,20 @@ async fn the_store_passes_the_suite_on_versitygw() {
     suite(&server, ProofConfig::Auto, Proof::Checksum("CRC64NVME")).await;
 }
 
+/// Without a checksum behind it, versitygw 1.8 keeps a body that broke off as a
+/// part of the full size, so MD5 and size are not tried on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_passes_the_suite_on_versitygw_with_every_other_proof() {
+async fn the_store_passes_the_suite_on_versitygw_with_other_checksums() {
     let server = Server::versitygw().await;
     suite(&server, ProofConfig::Crc32c, Proof::Checksum("CRC32C")).await;
     suite(&server, ProofConfig::Crc32, Proof::Checksum("CRC32")).await;
-    suite(&server, ProofConfig::Md5, Proof::Md5Etag).await;
-    suite(&server, ProofConfig::Size, Proof::SizeOnly).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_passes_the_suite_on_moto() {
     let server = Server::moto().await;
     suite(&server, ProofConfig::Auto, Proof::Md5Etag).await;
+    suite(&server, ProofConfig::Size, Proof::SizeOnly).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

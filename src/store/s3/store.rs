@@ -158,9 +158,10 @@ impl S3Store {
     }
 
     /// Whoever refuses a body before it has come may cut it off with the answer,
-    /// which is lost then: whether there is such an upload is asked again.
-    async fn why_cut(&self, target: Target<'_>, error: StoreError) -> StoreError {
-        if !matches!(&error, StoreError::Unavailable(fault) if fault.code == "ConnectionReset") {
+    /// which is lost then; and there are servers that fall over an upload that is
+    /// gone. Whether there is such an upload is asked again.
+    async fn why_not_stored(&self, target: Target<'_>, error: StoreError) -> StoreError {
+        if !matches!(&error, StoreError::Unavailable(fault) if matches!(&*fault.code, "ConnectionReset" | "Http500")) {
             return error;
         }
         let call = Call::new("ListParts", Method::GET, Some(target.key.as_str()))
@@ -228,7 +229,7 @@ impl Store for S3Store {
         let call = part_call(target, part.number);
         match self.put_with(call.clone(), part.bytes, part.body, proof).await {
             Ok(answer) => Ok(StoredPart { etag: etag(&call, &answer)?, crc64: None }),
-            Err(error) => Err(self.why_cut(target, error).await),
+            Err(error) => Err(self.why_not_stored(target, error).await),
         }
     }
 
