@@ -27,7 +27,7 @@ impl<'a> Start<'a> {
         Self { folder, arguments: arguments.to_vec(), environment: Vec::new() }
     }
 
-    /// With a variable: `CHUNKGATE_…`, or whole if it begins with `OSS_`.
+    /// With a variable: `CHUNKGATE_…`, or whole if it begins with `OSS_` or `AWS_`.
     pub(crate) fn with(mut self, name: &'a str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
         self
@@ -39,7 +39,8 @@ impl<'a> Start<'a> {
         let (public, admin) = (free_address(), free_address());
         let own = [("LISTEN", public.to_string()), ("ADMIN_LISTEN", admin.to_string())];
         let variables = own.into_iter().chain(self.environment.clone()).map(|(name, value)| {
-            let name = if name.starts_with("OSS_") { name.to_owned() } else { format!("CHUNKGATE_{name}") };
+            let is_whole = name.starts_with("OSS_") || name.starts_with("AWS_");
+            let name = if is_whole { name.to_owned() } else { format!("CHUNKGATE_{name}") };
             (name, value)
         });
         let mut child = Command::new(env!("CARGO_BIN_EXE_chunkgate"))
@@ -119,7 +120,7 @@ fn values_that_mean_nothing() {
         ("WEBHOOK__SECRET_FILE", "/no/such/file", &["CHUNKGATE_WEBHOOK__SECRET_FILE", "/no/such/file"]),
         ("CORS__ALLOWED_ORIGINS", "https://a.example/", &["cors.allowed_origins", "https://a.example/", "without a /"]),
         ("HEALTH__READY_REQUIRES", "luck", &["health.ready_requires", "luck", "database"]),
-        ("STORE__KIND", "s3", &["store.kind = \"s3\"", "`file` or `oss`"]),
+        ("STORE__KIND", "gcs", &["store.kind = \"gcs\"", "one of `file`, `oss`, `s3`"]),
         ("AUTH__MODE", "oidc", &["auth.mode = \"oidc\"", "keys"]),
         ("AUTH__MODE", "keys", &["auth.api_keys", "--bootstrap-key"]),
         ("AUTH__API_KEYS", SECRET, &["auth.api_keys", "name:key"]),

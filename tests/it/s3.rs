@@ -3,6 +3,7 @@
 
 mod gateway;
 mod servers;
+mod starting;
 
 use std::sync::Arc;
 use std::time::Duration;

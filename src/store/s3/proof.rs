@@ -99,6 +99,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::Crc64Nvme, Self::Crc32c, Self::Crc32];
+
     /// The value of `x-amz-checksum-algorithm`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -187,12 +190,10 @@ mod tests {
     use super::*;
     use crate::domain::{Part, PartNumber};
 
-    const ALL: [Algorithm; 3] = [Algorithm::Crc64Nvme, Algorithm::Crc32c, Algorithm::Crc32];
-
     #[test]
     fn checksums_are_written_as_s3_writes_them() {
         // The check values of the three, of "123456789".
-        for (algorithm, text) in ALL.into_iter().zip(["rosUhgp5mIg=", "4waSgw==", "y/Q5Jg=="]) {
+        for (algorithm, text) in Algorithm::ALL.into_iter().zip(["rosUhgp5mIg=", "4waSgw==", "y/Q5Jg=="]) {
             let value = crc_fast::checksum(algorithm.crc(), b"123456789");
             assert_eq!(algorithm.text(value), text);
             assert_eq!(algorithm.parse(text), Some(value));
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn the_parts_checksums_make_the_wholes() {
         let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
-        for algorithm in ALL {
+        for algorithm in Algorithm::ALL {
             let listed = |(piece, number): (&[u8], u32)| {
                 let text = Some(algorithm.text(crc_fast::checksum(algorithm.crc(), piece)));
                 let number = PartNumber::new(number).expect("a number");

@@ -22,7 +22,7 @@ use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::s3::outgoing::Outgoing;
-use crate::store::s3::proof::{CANDIDATES, NO_PROOF, PartProof};
+use crate::store::s3::proof::{Algorithm, CANDIDATES, NO_PROOF, PartProof};
 use crate::store::s3::setup::{Identity, Setup};
 use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, UNSIGNED_TRAILER};
 use crate::store::{
@@ -248,24 +248,25 @@ impl Store for S3Store {
         parts::verify(parts, &stored)?;
         // Gapless, and all there: the first ones of what is listed.
         let listed = &listed[..parts.len()];
-        let proof = self.proof(target.key).await?;
-        let algorithm = proof.algorithm();
+        let kept = Algorithm::ALL.into_iter().find_map(|algorithm| Some((algorithm, algorithm.joined(listed)?)));
         let mut call = Call::new("CompleteMultipartUpload", Method::POST, Some(target.key.as_str()))
             .query("uploadId", target.session.as_str())
             .header(CONTENT_TYPE.as_str(), "application/xml")?;
         let checksum = |part: &Part| {
             let of_part = &listed.get(usize::from(part.number.get()) - 1)?.checksums;
-            algorithm.and_then(|algorithm| Some((algorithm.element(), algorithm.of(of_part)?)))
+            kept.and_then(|(algorithm, _)| Some((algorithm.element(), algorithm.of(of_part)?)))
         };
         call.body = xml::complete(parts, checksum).into();
         let answer = self.client.call(&call).await?;
         let joined = xml::completed(&answer.text()).map_err(|e| unreadable(&call, &e))?;
         let object = calls::head(&self.client, target.key).await?.ok_or(StoreError::NoSuchObject)?;
-        let theirs = algorithm.and_then(|algorithm| algorithm.parse(algorithm.of(&joined.checksums)?));
-        let ours = algorithm.and_then(|algorithm| algorithm.joined(listed));
+        let is_other = kept.is_some_and(|(algorithm, ours)| {
+            let theirs = algorithm.of(&joined.checksums).and_then(|text| algorithm.parse(text));
+            theirs.is_some_and(|theirs| theirs != ours)
+        });
         // Where the whole has no checksum, the parts' proofs suffice: they were joined by
         // their ETags. Where it is another one, nothing is shown, and the bytes are read.
-        let is_shown = object.etag == joined.etag && theirs.is_none_or(|theirs| Some(theirs) == ours);
+        let is_shown = object.etag == joined.etag && !is_other;
         let crc64 = if is_shown { join::joined_crc64(parts) } else { None };
         Ok(StoredObject { crc64, ..object })
     }

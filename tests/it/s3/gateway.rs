@@ -40,11 +40,10 @@ async fn a_file_goes_through_a_gateway_that_is_killed(server: &Server) {
     at_once(&gateway, &[0, 3, 6]).await;
     // Killed while two more are on their way.
     let (one, two) = (gateway.try_put("a", 1, pieces[1].to_vec()), gateway.try_put("a", 4, pieces[4].to_vec()));
-    let cut = tokio::time::timeout(Duration::from_millis(15), futures_util::future::join(one, two)).await;
+    let _ = tokio::time::timeout(Duration::from_millis(15), futures_util::future::join(one, two)).await;
     gateway.crash_and_restart().await;
     let received = gateway.received("a").await;
     assert!([0, 3, 6].iter().all(|index| received.contains(index)), "{received:?}");
-    assert!(cut.is_ok() || received.len() < 6);
     let missing: Vec<usize> = (0..pieces.len()).filter(|index| !received.contains(index)).collect();
     at_once(&gateway, &missing).await;
     let upload = gateway.until("a", "completed").await;

@@ -9,7 +9,6 @@ use crate::clock::SystemClock;
 use crate::domain::Crc64;
 use crate::store::StoreKind;
 use crate::store::remote::script::{Act, Script};
-use crate::store::s3::proof::Algorithm;
 use crate::store::s3::{ProofConfig, S3Config};
 use crate::units::Secret;
 
