@@ -76,7 +76,7 @@ impl Place {
         let at = labels.iter().rposition(|label| *label == "s3" || label.starts_with("s3-"))?;
         let (bucket, own) = labels.split_at(at);
         let after = own[1..].iter().find(|label| **label != "dualstack").map(|label| (*label).to_owned());
-        let within = own[0].strip_prefix("s3-").filter(|rest| !matches!(*rest, "accelerate" | "fips"));
+        let within = own[0].strip_prefix("s3-").filter(|rest| !matches!(*rest, "" | "accelerate" | "fips"));
         let region = after.or(within.map(ToOwned::to_owned));
         let region = region.or_else(|| (own == ["s3"]).then(|| ONLY_REGION.to_owned()));
         let pasted_bucket = Some(bucket.join(".")).filter(|name| !name.is_empty());

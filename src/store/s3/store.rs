@@ -180,6 +180,13 @@ fn part_call(target: Target<'_>, number: PartNumber) -> Call<'_> {
         .query("uploadId", target.session.as_str())
 }
 
+/// A client's bytes that did not come through are counted, a probe's are not.
+fn count(error: &StoreError) {
+    if matches!(error, StoreError::Unavailable(fault) if fault.code == NO_PROOF) {
+        metrics::counter!("chunkgate_store_proof_failures_total").increment(1);
+    }
+}
+
 /// Whether the store does not know what it was asked, or did not show it. Whoever
 /// is not let in is told so by what is tried last.
 fn is_not_known(error: &StoreError) -> bool {
@@ -227,7 +234,7 @@ impl Store for S3Store {
     async fn put_part(&self, target: Target<'_>, part: NewPart) -> Result<StoredPart, StoreError> {
         let proof = self.proof(target.key).await?;
         let call = part_call(target, part.number);
-        match self.put_with(call.clone(), part.bytes, part.body, proof).await {
+        match self.put_with(call.clone(), part.bytes, part.body, proof).await.inspect_err(count) {
             Ok(answer) => Ok(StoredPart { etag: etag(&call, &answer)?, crc64: None }),
             Err(error) => Err(self.why_not_stored(target, error).await),
         }
@@ -287,7 +294,7 @@ impl Store for S3Store {
         if let Some(kind) = content_type {
             call = call.header(CONTENT_TYPE.as_str(), kind)?;
         }
-        let answer = self.put_with(call.clone(), bytes, body, proof).await?;
+        let answer = self.put_with(call.clone(), bytes, body, proof).await.inspect_err(count)?;
         let etag = etag(&call, &answer)?;
         Ok(StoredObject { bytes, etag, crc64: None, content_type: content_type.map(ToOwned::to_owned) })
     }
