@@ -209,6 +209,9 @@ pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
     let emulator = emulator.map_err(|error| AppError::Failed(error.to_string()))?;
     let listener = listen("--listen", listen_on).await?;
     info!(address = %format_args!("http://{}", local(&listener)?), bucket, region, "emulator serves");
+    if let Some(faults) = emulator.faults() {
+        info!(%faults, "things go wrong on purpose");
+    }
     accept(listener, emulator.router(), Emulator::serve_limits(), stop).await;
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::address::{Address, locate, query_pairs};
 use super::error::OssError;
 use super::operation::{ListParts, ListUploads, Operation, continuation_token};
 use super::range::{Asked, asked, slices};
-use super::storage::{BlobId, Chosen, PartRecord, Segment, UploadRecord};
+use super::storage::{BlobId, Chosen, PartRecord, Properties, Segment, UploadRecord};
 use super::xml;
 use crate::domain::{Crc64, Part, PartNumber, Timestamp};
 use crate::fuzzing::Input;
@@ -20,7 +20,7 @@ use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, enco
 use crate::store::oss::xml as client;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_255_740_000);
-const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou" };
+const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou", token: None, expires: None };
 const SIGNER: Signer<'static> =
     Signer { access_key_id: "ak", access_key_secret: "sk", security_token: None, region: "cn-hangzhou" };
 const METHODS: [&Method; 5] = [&Method::GET, &Method::PUT, &Method::POST, &Method::HEAD, &Method::DELETE];
@@ -64,7 +64,7 @@ pub(crate) fn requests(data: &[u8]) {
         _ => (None, None),
     };
     let request = Signable { method: method.as_str(), bucket, key, query: &query, headers: &headers };
-    is_told(&verify(KEY, NOW, &request).expect_err("it is not signed"));
+    is_told(&verify(&[KEY], NOW, &request).expect_err("it is not signed"));
 }
 
 /// A refusal is one to the client, in a body and in a header.
@@ -101,7 +101,7 @@ pub(crate) fn signatures(data: &[u8]) {
         return;
     };
     let request = Request { method, bucket: Some(&bucket), key: Some(&key), query: &pairs };
-    let code = |request: &Signable<'_>, at: Timestamp| verify(KEY, at, request).map_err(|error| error.code);
+    let code = |request: &Signable<'_>, at: Timestamp| verify(&[KEY], at, request).map_err(|error| error.code);
 
     // In the query, as it comes out of a URL again.
     let life = Duration::from_secs(input.number() % (8 * 86_400) + 1);
@@ -195,7 +195,7 @@ fn uploads(input: &mut Input<'_>) {
         upload_id: format!("{id:04X}"),
         key: (*key).to_owned(),
         initiated_millis: 7000,
-        headers: Vec::new(),
+        properties: Properties::default(),
         forbid_overwrite: false,
     };
     let all: Vec<UploadRecord> = keys.iter().flat_map(|key| [key; 2]).enumerate().map(record).collect();

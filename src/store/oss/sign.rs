@@ -16,6 +16,7 @@ use sha2::Sha256;
 use crate::domain::Timestamp;
 use crate::store::oss::SignatureVersion;
 
+pub mod callback;
 pub mod v1;
 pub mod v4;
 
