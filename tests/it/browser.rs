@@ -1,16 +1,15 @@
 //! Headless Chromium against a real gateway: the stories in
 //! `tests/clients/browser`, each with the gateway it needs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use crate::access::{KEY, TOKENS};
 use crate::harness::{Gateway, On, free_address};
-
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/browser");
+use crate::node;
 
 /// One browser at a time: each is as many processes as this machine has cores.
 static BROWSER: Mutex<()> = Mutex::const_new(());
@@ -73,7 +72,7 @@ async fn a_gigabyte_goes_straight_to_the_store_and_resumes_there() {
 }
 
 async fn run(script: &str, on: On, settings: &[(&str, &str)], arguments: &[&str]) {
-    let folder = installed().await;
+    let folder = node::folder("browser", "playwright-core").await;
     let _turn = BROWSER.lock().await;
     let gateway = Gateway::start_with(on, settings).await;
     let mut command = Command::new("node");
@@ -82,19 +81,4 @@ async fn run(script: &str, on: On, settings: &[(&str, &str)], arguments: &[&str]
     let (said, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{script} on {on:?}\n{said}");
     assert!(output.status.success(), "{script} on {on:?}\n{said}{complaints}\n{}", gateway.log());
-}
-
-/// The scripts' folder, with what `package-lock.json` names.
-async fn installed() -> &'static Path {
-    static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
-    let install = || async {
-        let folder = PathBuf::from(SCRIPTS);
-        if !folder.join("node_modules/playwright-core").is_dir() {
-            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).output().await;
-            let npm = npm.expect("npm runs: these tests need node 20, npm and Chromium (apt-get install chromium npm)");
-            assert!(npm.status.success(), "npm ci: {}", String::from_utf8_lossy(&npm.stderr));
-        }
-        folder
-    };
-    FOLDER.get_or_init(install).await
 }

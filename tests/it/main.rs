@@ -17,6 +17,7 @@ mod hostile;
 mod ledger;
 mod load;
 mod machine;
+mod node;
 mod openapi;
 mod oss_proxy;
 mod oss_sdks;
