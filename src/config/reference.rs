@@ -68,6 +68,11 @@ pub const KEYS: &[Key] = &[
     key("store.oss.signature", "v4, or v1 for what is too old for it."),
     key("store.oss.path_style", "/bucket/key instead of bucket.endpoint/key: for test servers, not for OSS."),
     key("store.oss.cname", "The endpoint is a domain that is bound to the bucket."),
+    key(
+        "store.oss.callback_url",
+        "Where OSS tells this gateway of files that came by forms: https://upload.example.com/callbacks/oss.",
+    ),
+    key("store.oss.callback_key_url", "Where the key of callbacks may come from beside OSS: for test servers."),
     key("upload.expires_after", "How long an upload without a new chunk is kept."),
     key("upload.lease", "How long a gateway may be silent in a merge before another takes it over. At least 3s."),
     key("upload.auto_complete", "Whether the last missing chunk starts the merge, where the client does not say."),

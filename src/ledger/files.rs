@@ -107,6 +107,18 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// The file whose object lies under this key.
+    pub async fn file_of_key(&self, key: &ObjectKey) -> Result<Option<File>, LedgerError> {
+        let text = concat!(
+            "SELECT ",
+            file_columns!(),
+            " FROM files f WHERE f.id IN (SELECT u.id FROM uploads u WHERE u.object_key = $1)"
+        );
+        self.read().await?.row(sql(text).bind(key.as_str())).await?.as_ref().map(rows::file).transpose()
+    }
+}
+
 /// A file that is to be recorded.
 #[derive(Clone, Debug)]
 struct NewFile {

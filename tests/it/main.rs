@@ -27,6 +27,7 @@ mod promise;
 mod python;
 mod readme;
 mod refusals;
+mod signed_forms;
 mod soak;
 mod spec;
 mod upload;

@@ -67,10 +67,8 @@ impl Callback {
             None => Vec::new(),
             Some(text) => {
                 let object: serde_json::Map<String, serde_json::Value> = decoded(text, "callback-var")?;
-                let text = |value: serde_json::Value| match value {
-                    serde_json::Value::String(text) => text,
-                    other => other.to_string(),
-                };
+                let text =
+                    |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
                 object.into_iter().map(|(name, value)| (name, text(value))).collect()
             }
         };

@@ -140,7 +140,7 @@ impl Storage {
         if record.bytes != position {
             return Err(StorageError::NotAtTheEnd { bytes: record.bytes });
         }
-        record.crc64 = joined([(record.crc64(), record.bytes), (blob.crc64, blob.bytes)].into_iter()).0;
+        record.crc64 = joined([(record.crc64(), record.bytes), (blob.crc64, blob.bytes)]).0;
         record.etag = format!("{}-{}", blob.etag(), record.segments.len() + 1);
         record.bytes += blob.bytes;
         record.modified_millis = self.clock.now().millis();

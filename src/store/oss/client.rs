@@ -222,6 +222,18 @@ impl Client {
         endpoint.url(Some(key), &query)
     }
 
+    /// The fields of a form that anybody may send until it expires.
+    pub fn signed_form(
+        &self,
+        bytes_max: u64,
+        expires_in: Duration,
+        fields: Vec<(String, String)>,
+    ) -> Vec<(String, String)> {
+        let at = self.store_time();
+        let limits = sign::form::Limits { bucket: self.bucket(), bytes_max, expires: at.plus(expires_in) };
+        sign::form::sign(self.version, &self.signer(), at, limits, fields)
+    }
+
     /// Waits before the next attempt, or says that there is none.
     async fn pause(
         &self,

@@ -17,6 +17,7 @@ use crate::domain::Timestamp;
 use crate::store::oss::SignatureVersion;
 
 pub mod callback;
+pub mod form;
 pub mod v1;
 pub mod v4;
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{TryStreamExt as _, stream};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -23,8 +26,8 @@ use crate::store::oss::sign::Query;
 use crate::store::oss::xml;
 use crate::store::parts::gapless;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, SignedPut, Store, StoreConfig,
-    StoreError, StoredObject, StoredPart, Target,
+    Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, ObjectStream, Proof, Reading, SignedForm, SignedPut,
+    Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -43,6 +46,8 @@ pub struct OssStore {
     client: Client,
     /// Where URLs point that are given out.
     public: Endpoint,
+    /// Whom OSS tells of a form's file: the parameter, in base64.
+    callback: Option<String>,
 }
 
 impl OssStore {
@@ -59,7 +64,8 @@ impl OssStore {
         })?;
         let Setup { endpoint, public, region, credentials } = setup;
         let client = Client::new(config, clock, endpoint, region, credentials)?;
-        Ok(Self { client, public })
+        let callback = config.oss.callback_url.as_deref().map(callback);
+        Ok(Self { client, public, callback })
     }
 
     /// A URL at the public endpoint that anybody may use with this method
@@ -287,6 +293,25 @@ impl Store for OssStore {
         let url = self.client.presigned(&self.public, &Method::PUT, key, &query, expires_in, &headers);
         Some(SignedPut { url, headers: vec![("Content-Type", PART_TYPE)] })
     }
+
+    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        // Sent twice, a form must not write over what is recorded already.
+        let mut fields = vec![field("key", ask.key.as_str()), field("x-oss-forbid-overwrite", "true")];
+        fields.push(field("success_action_status", "200"));
+        fields.extend(ask.content_type.map(|kind| field("Content-Type", kind)));
+        fields.extend(self.callback.as_deref().map(|callback| field("callback", callback)));
+        let fields = self.client.signed_form(ask.bytes_max, ask.expires_in, fields);
+        Some(SignedForm { url: self.public.url(None, &[]), fields })
+    }
+}
+
+/// What OSS is to tell us of a form's file.
+fn callback(url: &str) -> String {
+    const BODY: &str = "bucket=${bucket}&object=${object}&size=${size}&etag=${etag}";
+    let parameter =
+        json!({"callbackUrl": url, "callbackBody": BODY, "callbackBodyType": "application/x-www-form-urlencoded"});
+    STANDARD.encode(parameter.to_string())
 }
 
 fn etag(call: &Call<'_>, answer: &Answer) -> Result<String, StoreError> {
