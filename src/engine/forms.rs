@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::domain::rules;
-use crate::domain::{File, Geometry, Grant, Object, ObjectKey, Plan, Refusal, State, Timestamp};
+use crate::domain::{File, Geometry, Grant, Object, ObjectKey, Plan, Refusal, Timestamp};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::hooks::Requester;
 use crate::engine::{Engine, EngineError};
@@ -59,7 +59,7 @@ impl Engine {
         };
         let create = create.granted(grant)?;
         let largest = of_one_piece(wanted.bytes_max)?;
-        let new = self.consented(self.describe(grant, &create, Geometry::Fixed(largest))?, &create.from).await?;
+        let new = self.consented(self.describe(grant, &create, Geometry::Fixed(largest))?, &create.from, None).await?;
         if new.key_origin.is_chosen() {
             // Whose it is, is found out by putting it: nobody is asked when a form comes.
             let what = "the application chose the object's key: send the file through the gateway";
@@ -122,6 +122,7 @@ impl Engine {
     /// Looks for a file; none if it has not come.
     async fn take_in(&self, awaited: AwaitedFile) -> Result<Option<File>, EngineError> {
         let Some(stored) = self.shared.store.head(&awaited.key).await? else { return Ok(None) };
+        let again = awaited.clone();
         let Some(crc64) = stored.crc64 else {
             return Err(EngineError::Broken(format!("the store has no checksum of {}", awaited.key)));
         };
@@ -146,18 +147,34 @@ impl Engine {
         if new.geometry.total_bytes() > Some(bytes_max) {
             warn!(key = %new.key, bytes = object.bytes, bytes_max, "an object is larger than its form allowed; it is removed");
             self.drop_object(&new).await;
+            self.await_again(&again).await?;
             return Ok(None);
         }
-        let (upload, is_new, _) = self.create_file(new, object).await?;
-        if is_new {
-            info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, key = %upload.key, "a form's file is there");
-        }
-        match &upload.state {
-            State::Completed { .. } => Ok(upload.file()),
-            State::Open { .. } | State::Completing { .. } | State::Failed { .. } | State::Aborted | State::Expired => {
+        match self.create_file(new, object).await {
+            Ok((upload, is_new, _)) if upload.id == again.id => {
+                if is_new {
+                    info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, key = %upload.key,
+                        "a form's file is there");
+                }
+                Ok(upload.file())
+            }
+            // Its fileId means another upload by now, and the object was removed.
+            Ok(_) => {
+                self.await_again(&again).await?;
                 Ok(None)
             }
+            Err(EngineError::Refused(refusal)) => {
+                self.await_again(&again).await?;
+                Err(refusal.into())
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// What was not taken was removed, and may be sent again as long as the form lasts.
+    async fn await_again(&self, awaited: &AwaitedFile) -> Result<(), EngineError> {
+        let look_at = self.shared.clock.now().plus(LOOK_AFTER);
+        Ok(self.shared.ledger.await_file(awaited, look_at).await?)
     }
 
     /// Files whose sending nobody has told of: the sweeper asks the store.
@@ -165,7 +182,7 @@ impl Engine {
         let mut found = 0;
         for awaited in self.shared.ledger.awaited_files(self.shared.clock.now(), limit).await? {
             let (key, at) = (awaited.key.clone(), awaited.at);
-            match self.take_in(awaited).await {
+            match Box::pin(self.take_in(awaited)).await {
                 Ok(Some(_)) => found += 1,
                 Ok(None) => self.look_later(&key, at).await?,
                 Err(error) => {

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::domain::{File, FileId, Owner, Upload};
+use crate::domain::{File, FileId, ObjectKey, Owner, Upload};
 use crate::ledger::create::{retire, unless_contended};
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;

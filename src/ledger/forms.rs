@@ -58,7 +58,7 @@ impl Ledger {
     /// and not recorded in time.
     pub async fn await_file(&self, file: &AwaitedFile, look_at: Timestamp) -> Result<(), LedgerError> {
         let text = "INSERT INTO objects_underway (object_key, upload_id, begun_at, form, look_at) \
-                    VALUES ($1, $2, $3, $4, $5)";
+                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (object_key) DO NOTHING";
         let insert = sql(text).bind(file.key.as_str()).bind(file.id.0).bind(file.expires_at.millis());
         self.run(insert.bind(written(file)).bind(look_at.millis())).await.map(drop)
     }

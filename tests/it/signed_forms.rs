@@ -20,17 +20,20 @@ use crate::access::{KEY, TOKENS};
 use crate::harness::{Answer, Gateway, On, client};
 use crate::openapi::contract::with_form;
 
+/// Headers and body.
+type Said = (HeaderMap, Vec<u8>);
+
 /// Somebody whom OSS tells instead of the gateway, at the gateway's path.
 pub(crate) struct Overheard {
     pub(crate) url: String,
-    said: Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>>,
+    said: Arc<Mutex<Vec<Said>>>,
 }
 
 impl Overheard {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let url = format!("http://{}/callbacks/oss", listener.local_addr().expect("an address"));
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::new(Mutex::new(Vec::<Said>::new()));
         let hears = Arc::clone(&said);
         let hear = async move |headers: HeaderMap, body: bytes::Bytes| {
             hears.lock().expect("a lock").push((headers, body.to_vec()));
@@ -42,7 +45,7 @@ impl Overheard {
     }
 
     /// What was said last: the headers that sign it, and the body.
-    pub(crate) fn last(&self) -> (HeaderMap, Vec<u8>) {
+    pub(crate) fn last(&self) -> Said {
         let (headers, body) = self.said.lock().expect("a lock").last().expect("something was said").clone();
         let kept = ["authorization", "x-oss-pub-key-url", "content-type"];
         let headers = headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
