@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::access::{AccessKey, verify};
-use super::address::{Address, locate, query_pairs};
+use super::access::{AccessKey, verify, verify_policy};
+use super::address::{Address, copy_source, locate, query_pairs};
 use super::error::OssError;
 use super::operation::{ListParts, ListUploads, Operation, continuation_token};
+use super::policy::Policy;
 use super::range::{Asked, asked, slices};
 use super::storage::{BlobId, Chosen, PartRecord, Properties, Segment, UploadRecord};
-use super::xml;
+use super::{cors, documents, xml};
 use crate::domain::{Crc64, Part, PartNumber, Timestamp};
 use crate::fuzzing::Input;
 use crate::store::oss::SignatureVersion;
-use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, encode_query};
+use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, encode_query, form};
 use crate::store::oss::xml as client;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_255_740_000);
@@ -35,7 +36,7 @@ pub(crate) fn requests(data: &[u8]) {
     let located = locate("bkt", host, path);
     let operation = match &located {
         Ok(Address::Service) => Operation::on_service(method),
-        Ok(Address::Stats) => return,
+        Ok(Address::Stats | Address::CallbackKey) => return,
         Ok(Address::Bucket(_)) => Operation::on_bucket(method, &query),
         Ok(Address::Object { key, .. }) => {
             assert!(!key.is_empty() && key.len() <= 1023 && !key.starts_with('/'));
@@ -157,10 +158,11 @@ fn pair(lines: &[&str]) -> Option<(String, String)> {
 
 pub(crate) fn documents(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 4 {
+    match input.byte() % 5 {
         0 => chosen(&mut input),
         1 => uploads(&mut input),
         2 => parts(&mut input),
+        3 => forms(&mut input),
         _ => {
             // What anybody sends as a list of parts.
             let text = String::from_utf8_lossy(input.rest());
@@ -168,6 +170,36 @@ pub(crate) fn documents(data: &[u8]) {
                 assert!(parts.len() <= text.len());
             }
         }
+    }
+}
+
+/// What a form that we sign says, its policy lets through, and nothing else.
+fn forms(input: &mut Input<'_>) {
+    let bytes_max = input.number();
+    let text = input.text();
+    let texts = input.texts();
+    let fields = texts.iter().enumerate().map(|(i, value)| (format!("x-oss-meta-{i}"), (*value).to_owned())).collect();
+    let limits = form::Limits { bucket: "bkt", bytes_max, expires: NOW };
+    let fields: Vec<(String, String)> = form::sign(SignatureVersion::V4, &SIGNER, NOW, limits, fields);
+    let found = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let policy = found("policy").expect("a policy");
+    assert_eq!(verify_policy(&[KEY], NOW, policy, found).map_err(|error| error.code), Ok(()));
+    let read = Policy::parse(policy).expect("a policy of ours");
+    assert_eq!(read.length, (0, bytes_max));
+    let field = |name: &str| if name == "bucket" { Some("bkt") } else { found(name) };
+    assert_eq!(read.check(NOW, field).map_err(|error| error.message), Ok(()));
+    let edited = |name: &str| if name == "x-oss-meta-0" { Some(text) } else { field(name) };
+    let is_same = texts.first().is_none_or(|first| *first == text);
+    assert_eq!(read.check(NOW, edited).is_ok(), is_same);
+    // What anybody sends as the documents of forms, deletions, tags and rules.
+    for anything in [text, std::str::from_utf8(input.rest()).unwrap_or_default()] {
+        drop((
+            Policy::parse(anything),
+            cors::rules(anything),
+            documents::deletion(anything),
+            documents::tags(anything),
+        ));
+        drop(copy_source(anything));
     }
 }
 

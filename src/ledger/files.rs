@@ -113,7 +113,7 @@ impl Ledger {
         let text = concat!(
             "SELECT ",
             file_columns!(),
-            " FROM files f WHERE f.id IN (SELECT u.id FROM uploads u WHERE u.object_key = $1)"
+            " FROM files f WHERE f.id IN (SELECT u.id FROM uploads u WHERE u.object_key = $1 AND u.holds_key)"
         );
         self.read().await?.row(sql(text).bind(key.as_str())).await?.as_ref().map(rows::file).transpose()
     }

@@ -78,7 +78,10 @@ pub(super) async fn story(contract: &Contract) {
 /// Of a folder, the form is a link to the gateway.
 async fn through_the_gateway(contract: &Contract) {
     let gateway = Gateway::start(On::FileAndSqlite).await;
-    contract.ask(CALLBACK, gateway.request(Method::POST, CALLBACK)).await.is_refused(404, "not_found");
+    let callback = || gateway.request(Method::POST, CALLBACK);
+    contract.ask(CALLBACK, callback()).await.is_refused(404, "not_found");
+    let from_a_page = callback().header("Origin", "http://elsewhere.example");
+    contract.ask(CALLBACK, from_a_page).await.is_refused(403, "origin_not_allowed");
     let request = gateway.request(Method::POST, SIGN).json(&json!({"maxFileSize": 9, "expiresIn": 1}));
     let link = contract.ask(SIGN, request).await.json["url"].as_str().expect("a path").to_owned();
     let post =
