@@ -15,12 +15,12 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::access::{NotOss, OssCallbacks};
-use crate::domain::{FileId, ObjectKey, Refusal};
+use crate::domain::{ObjectKey, Refusal};
 use crate::engine::forms::WantedForm;
 use crate::engine::hooks::Requester;
 use crate::http::auth::{May, WriteUploads};
 use crate::http::problem::Problem;
-use crate::http::{Api, FileIdPath, body, encode, links, uploads};
+use crate::http::{Api, body, encode, links};
 
 /// How long a form may be sent, at most.
 const EXPIRES_IN_MAX: u64 = 7 * 24 * 3600;
@@ -68,21 +68,6 @@ pub(super) async fn sign(
     let answer =
         json!({"method": "POST", "url": form.url, "fields": fields, "headers": {}, "expiresAt": expires_at.rfc3339()});
     Ok(Json(answer).into_response())
-}
-
-/// An upload may be called as the route above is.
-fn called_sign() -> Result<FileIdPath, Refusal> {
-    FileId::parse("sign").map(FileIdPath)
-}
-
-/// `GET /uploads/sign`
-pub(super) async fn get_called_sign(api: State<Api>, caller: May<WriteUploads>) -> Result<Response, Problem> {
-    Ok(uploads::get(api, caller, called_sign()?).await?.into_response())
-}
-
-/// `DELETE /uploads/sign`
-pub(super) async fn abort_called_sign(api: State<Api>, caller: May<WriteUploads>) -> Result<Response, Problem> {
-    Ok(uploads::abort(api, caller, called_sign()?).await?.into_response())
 }
 
 /// `POST /callbacks/oss`: OSS says that a form's file is there. What it gets to

@@ -128,7 +128,7 @@ impl FromRef<Api> for Health {
 pub fn public(api: Api) -> Router {
     let routes: Router<Api> = Router::new()
         .route("/uploads", post(uploads::create).get(uploads::list))
-        .route("/uploads/sign", post(forms::sign).get(forms::get_called_sign).delete(forms::abort_called_sign))
+        .route("/uploads/sign", post(forms::sign))
         .route("/uploads/{fileId}", get(uploads::get).delete(uploads::abort))
         .route("/uploads/{fileId}/parts/sign", post(direct::sign_parts))
         .route("/chunks", post(chunks::post).get(chunks::get).put(chunks::put_by_headers))

@@ -10,9 +10,6 @@ use crate::harness::{Answer, Gateway, On};
 /// The page's own files are not the API.
 const PAGE: [&str; 2] = ["/", "/page/app.js"];
 
-/// A path that is also what another one describes: an upload may be called `sign`.
-const ALSO: (&str, &str) = ("/uploads/sign", "/uploads/{fileId}");
-
 /// Every `.route("/path", get(…).post(…))` of the public listener, and those
 /// of the admin listener that are its own.
 fn routes_of_the_program() -> BTreeSet<(String, String)> {
@@ -44,10 +41,7 @@ fn every_route_is_described_and_every_description_has_its_route() {
         .filter(|operation| operation.method != "head")
         .map(|operation| (operation.path.to_owned(), operation.method.to_owned()))
         .collect();
-    let of_another =
-        |(path, method): &(String, String)| path == ALSO.0 && described.contains(&(ALSO.1.to_owned(), method.clone()));
-    let routes: BTreeSet<_> = routes_of_the_program().into_iter().filter(|route| !of_another(route)).collect();
-    assert_eq!(routes, described);
+    assert_eq!(routes_of_the_program(), described);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,13 +52,9 @@ async fn other_methods_are_refused_with_those_that_there_are() {
     let paths: BTreeSet<&str> = described.chain(PAGE).collect();
     for template in paths {
         let has = |method: &str| {
+            let item = &contract.document["paths"][template];
             let is_read = matches!(method, "get" | "head");
-            let also = (template == ALSO.0).then_some(ALSO.1);
-            let is_described = |path: &str| {
-                let item = &contract.document["paths"][path];
-                item[method].is_object() || (is_read && item["get"].is_object())
-            };
-            is_described(template) || also.is_some_and(is_described) || (is_read && PAGE.contains(&template))
+            item[method].is_object() || (is_read && item["get"].is_object()) || (is_read && PAGE.contains(&template))
         };
         let expected: BTreeSet<String> =
             METHODS.into_iter().filter(|method| has(method)).map(str::to_ascii_uppercase).collect();
