@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::access::{AuthMode, Authority};
+use crate::access::{AuthMode, Authority, OssCallbacks};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::kind::Kinds;
@@ -31,8 +31,8 @@ use crate::http::{self, Api, CorsConfig, Health};
 use crate::ledger::{Allowance, Ledger, OpenError};
 use crate::notify::{Hooks, Notifier};
 use crate::serve::{ServeLimits, serve as accept};
-use crate::store::Store;
 use crate::store::guarded::Guarded;
+use crate::store::{Store, StoreKind};
 use access::access;
 pub use bench::bench;
 use store::{check_store, open_store};
@@ -97,6 +97,7 @@ impl Gateway {
         let authority = Authority::open(ledger.clone(), clock.clone(), &config.auth).await;
         let authority = authority.map_err(|error| AppError::Failed(error.to_string()))?;
         let access = Arc::new(access(&config, options, &ledger, &clock, &authority).await?);
+        let callbacks = callbacks(&config)?;
         let settings = settings(&config, &*store, &notifier)?;
         let engine =
             Engine::new(ledger, Arc::new(Guarded::new(store, clock.clone(), &config.store.breaker)), clock, settings);
@@ -110,6 +111,7 @@ impl Gateway {
                 engine: engine.clone(),
                 access: access.clone(),
                 authority: authority.clone(),
+                callbacks: callbacks.clone(),
                 limits: &config.limits,
                 auth: &config.auth,
                 cors,
@@ -209,6 +211,9 @@ pub async fn emulate(config: EmulatorConfig) -> Result<(), AppError> {
     let emulator = emulator.map_err(|error| AppError::Failed(error.to_string()))?;
     let listener = listen("--listen", listen_on).await?;
     info!(address = %format_args!("http://{}", local(&listener)?), bucket, region, "emulator serves");
+    if let Some(faults) = emulator.faults() {
+        info!(%faults, "things go wrong on purpose");
+    }
     accept(listener, emulator.router(), Emulator::serve_limits(), stop).await;
     Ok(())
 }
@@ -238,8 +243,8 @@ pub async fn sweep(config: Config, dry_run: bool) -> Result<(), AppError> {
     let swept = engine.sweep(&mut Sweeper::default()).await.map_err(|error| AppError::Failed(error.to_string()))?;
     engine.drain().await;
     engine.ledger().close().await;
-    let Swept { merges, expired, cleaned, orphans, deliveries, rows } = swept;
-    info!(merges, expired, cleaned, orphans, deliveries, rows, "swept");
+    let Swept { merges, expired, cleaned, orphans, forms, deliveries, rows } = swept;
+    info!(merges, expired, cleaned, orphans, forms, deliveries, rows, "swept");
     Ok(())
 }
 
@@ -319,6 +324,18 @@ fn settings(config: &Config, store: &dyn Store, notifier: &Notifier) -> Result<S
         subscriptions: notifier.subscriptions().to_vec(),
         hooks: Hooks::new(&config.hooks, &config.webhook).map_err(misconfigured)?,
     })
+}
+
+/// Who checks that a callback is OSS's, where any are to come.
+fn callbacks(config: &Config) -> Result<Option<Arc<OssCallbacks>>, AppError> {
+    let oss = &config.store.oss;
+    let Some(url) = oss.callback_url.as_deref().filter(|_| config.store.kind == StoreKind::Oss) else {
+        return Ok(None);
+    };
+    let callbacks = OssCallbacks::new(url, oss.callback_key_url.as_deref());
+    callbacks
+        .map(|callbacks| Some(Arc::new(callbacks)))
+        .map_err(|why| misconfigured(format!("store.oss.callback_url {why}")))
 }
 
 async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, AppError> {

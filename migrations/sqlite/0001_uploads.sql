@@ -169,6 +169,10 @@ CREATE TABLE objects_underway (
     owner       TEXT,
     file_id     TEXT,
     begun_at    INTEGER NOT NULL,
+    -- What the file will be that a browser puts by a form; null of what a gateway puts.
+    form        TEXT,
+    -- When to look next whether it has come.
+    look_at     INTEGER,
     -- Its time is over: it becomes no file any more, and is removed.
     condemned   INTEGER NOT NULL DEFAULT FALSE,
     -- Until when on the lease clock whoever puts it, or removes it, is alone with it.
@@ -177,6 +181,7 @@ CREATE TABLE objects_underway (
 
 CREATE INDEX objects_underway_by_age ON objects_underway (begun_at);
 CREATE INDEX objects_underway_leased ON objects_underway (lease_until) WHERE lease_until <> 0;
+CREATE INDEX objects_awaited ON objects_underway (look_at) WHERE look_at IS NOT NULL;
 
 -- What one gateway does for all of them. Times are those of the lease clock.
 CREATE TABLE jobs (

@@ -185,12 +185,12 @@ fn links(input: &mut Input<'_>) {
     };
     let (Some(one), Some(other)) = (fields(), fields()) else { return };
     let link = |Fields(method, owner, file_id, disposition, expires): &Fields<'_>| {
-        let link = Link { method, owner, file_id, disposition, expires: *expires };
+        let link = Link { method, owner, file_id, says: disposition, expires: *expires };
         (KEYS.sign_link(&link, NOW).expect("there is a key"), format!("{link:?}"))
     };
     let ((signature, said), (_, otherwise)) = (link(&one), link(&other));
     let opens = |Fields(method, owner, file_id, disposition, expires): &Fields<'_>, signature: &str| {
-        KEYS.have_signed(&Link { method, owner, file_id, disposition, expires: *expires }, signature)
+        KEYS.have_signed(&Link { method, owner, file_id, says: disposition, expires: *expires }, signature)
     };
     assert!(opens(&one, &signature) && opens(&other, &signature) == (said == otherwise));
     let text = input.text();

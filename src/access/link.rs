@@ -16,8 +16,9 @@ pub struct Link<'a> {
     pub owner: &'a Owner,
     /// Which file.
     pub file_id: &'a FileId,
-    /// How a browser is to take it.
-    pub disposition: &'a str,
+    /// What else it says: how a browser is to take a file, or on which terms
+    /// one may be sent.
+    pub says: &'a str,
     /// Until when, in seconds since the Unix epoch.
     pub expires: i64,
 }
@@ -25,7 +26,7 @@ pub struct Link<'a> {
 impl Link<'_> {
     pub(super) fn keyed(&self, secret: &KeySecret) -> Hmac<Sha256> {
         let (owner, file_id, expires) = (self.owner.as_str(), self.file_id.as_str(), self.expires.to_string());
-        let fields = ["chunkgate link", self.method, owner, file_id, self.disposition, &expires];
+        let fields = ["chunkgate link", self.method, owner, file_id, self.says, &expires];
         mac::keyed(secret, fields.map(str::as_bytes))
     }
 }

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod authority;
+mod callback;
 pub mod config;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -31,6 +32,7 @@ use crate::domain::grant::Grant;
 use crate::domain::{Owner, Refusal};
 
 pub use authority::{AccessError, Authority, Login, Pair, by_hand};
+pub use callback::{NotOss, OssCallbacks};
 pub use config::{ApiKey, AuthConfig, AuthMethod, AuthMode, JwtConfig};
 pub use issuer::Issuer;
 pub use link::Link;

@@ -32,6 +32,17 @@ pub struct WrittenTerms {
 }
 
 impl WrittenTerms {
+    /// As they are written.
+    pub fn of(terms: &Terms) -> Self {
+        Self {
+            max_file_size: terms.file_bytes_max,
+            allowed_types: terms.kinds.as_ref().map(|kinds| kinds.as_slice().to_vec()),
+            file_id: terms.file_id.as_ref().map(|id| id.as_str().to_owned()),
+            key_prefix: terms.key_prefix.as_ref().map(|prefix| prefix.as_str().to_owned()),
+            metadata: (!terms.metadata.is_empty()).then(|| terms.metadata.clone()),
+        }
+    }
+
     /// What they mean.
     pub fn read(&self) -> Result<Terms, Refusal> {
         let metadata = self.metadata.clone().unwrap_or_default();

@@ -72,6 +72,11 @@ pub const KEYS: &[Key] = &[
     key("store.oss.path_style", "/bucket/key instead of bucket.endpoint/key: for test servers, not for OSS."),
     key("store.oss.cname", "The endpoint is a domain that is bound to the bucket."),
     key(
+        "store.oss.callback_url",
+        "Where OSS tells this gateway of files that came by forms: https://upload.example.com/callbacks/oss.",
+    ),
+    key("store.oss.callback_key_url", "Where the key of callbacks may come from beside OSS: for test servers."),
+    key(
         "store.s3.endpoint",
         "s3.eu-central-1.amazonaws.com, http://minio:9000; a region's name or a URL will do. Without it, AWS in the region.",
     ),

@@ -53,6 +53,9 @@ impl Scopes {
     /// and reading what became of them.
     pub const BROWSER: Self = Self(Scope::UploadsWrite.bit() | Scope::FilesRead.bit());
 
+    /// Sending a file, and nothing else.
+    pub const UPLOAD: Self = Self(Scope::UploadsWrite.bit());
+
     /// Whether this one is among them.
     pub const fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0

@@ -1,6 +1,6 @@
-//! Whether a request is signed by us: pure. V1 and V4, in headers and in the
-//! query of a presigned URL, with the same functions that the client signs
-//! with.
+//! Whether a request is signed with one of our keys: pure. V1 and V4, in
+//! headers, in the query of a presigned URL and in the fields of a form, with
+//! the same functions that the client signs with.
 
 use http::header::{AUTHORIZATION, DATE, HeaderName};
 use http::{HeaderMap, StatusCode};
@@ -10,52 +10,68 @@ use subtle::ConstantTimeEq as _;
 use super::address::value;
 use super::error::OssError;
 use crate::domain::Timestamp;
-use crate::store::oss::sign::{Signable, v1, v4};
+use crate::store::oss::sign::{Query, Signable, TOKEN_HEADER, v1, v4};
 
 /// How far a signature's time may lie from ours.
 const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// The one access key there is.
+/// An access key.
 #[derive(Clone, Copy)]
 pub(crate) struct AccessKey<'a> {
     pub id: &'a str,
     pub secret: &'a str,
     /// V4 signatures are bound to it.
     pub region: &'a str,
+    /// What STS gave with it: nothing is accepted without.
+    pub token: Option<&'a str>,
+    /// When STS takes it back.
+    pub expires: Option<Timestamp>,
 }
 
-/// Whether a request is signed with our key and in time.
-pub(crate) fn verify(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>) -> Result<(), OssError> {
+/// The keys that are accepted.
+pub(crate) type AccessKeys<'a> = [AccessKey<'a>];
+
+/// Whether nobody says who asks.
+pub(crate) fn is_anonymous(headers: &HeaderMap, query: &Query) -> bool {
+    let signed = ["x-oss-signature-version", "OSSAccessKeyId"].iter().any(|name| value(query, name).is_some());
+    !signed && !headers.contains_key(AUTHORIZATION)
+}
+
+/// Whether a request is signed with a key of ours and in time.
+pub(crate) fn verify(keys: &AccessKeys<'_>, now: Timestamp, request: &Signable<'_>) -> Result<(), OssError> {
     let authorization = header(request.headers, &AUTHORIZATION);
     let parameter = |name| value(request.query, name);
     match authorization {
         Some(text) => match (text.strip_prefix(v4::ALGORITHM), text.strip_prefix("OSS ")) {
-            (Some(fields), _) => in_header_v4(key, now, request, fields),
-            (None, Some(credential)) => in_header_v1(key, now, request, credential),
+            (Some(fields), _) => in_header_v4(keys, now, request, fields),
+            (None, Some(credential)) => in_header_v1(keys, now, request, credential),
             (None, None) => Err(OssError::invalid_argument("Authorization header is invalid.", "Authorization", text)),
         },
-        None if parameter("x-oss-signature-version").is_some() => in_query_v4(key, now, request),
-        None if parameter("OSSAccessKeyId").is_some() => in_query_v1(key, now, request),
-        None => {
-            let message = "You have no right to access this object because of bucket acl.";
-            Err(OssError::access_denied(message).ec("0003-00000001"))
-        }
+        None if parameter("x-oss-signature-version").is_some() => in_query_v4(keys, now, request),
+        None if parameter("OSSAccessKeyId").is_some() => in_query_v1(keys, now, request),
+        None => Err(OssError::anonymous()),
     }
 }
 
-fn in_header_v1(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>, credential: &str) -> Result<(), OssError> {
+fn in_header_v1(
+    keys: &AccessKeys<'_>,
+    now: Timestamp,
+    request: &Signable<'_>,
+    credential: &str,
+) -> Result<(), OssError> {
     let (id, signature) = credential
         .trim()
         .split_once(':')
         .ok_or_else(|| OssError::invalid_argument("Authorization header is invalid.", "Authorization", "OSS …"))?;
-    known(key, id)?;
+    let key = known(keys, id)?;
+    in_possession(key, now, header(request.headers, &TOKEN_HEADER))?;
     let date = date_header(request.headers).ok_or_else(no_date)?;
     in_time(now, parse_http_date(date).ok_or_else(no_date)?)?;
     let expected = v1::string_to_sign(request, date);
     matches(key, signature, &v1::signature(key.secret, &expected), &expected, None)
 }
 
-fn in_query_v1(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>) -> Result<(), OssError> {
+fn in_query_v1(keys: &AccessKeys<'_>, now: Timestamp, request: &Signable<'_>) -> Result<(), OssError> {
     let parameter = |name: &'static str| value(request.query, name).filter(|text| !text.is_empty());
     let missing = || {
         OssError::access_denied(
@@ -67,7 +83,8 @@ fn in_query_v1(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>) -> Re
     else {
         return Err(missing());
     };
-    known(key, id)?;
+    let key = known(keys, id)?;
+    in_possession(key, now, value(request.query, "security-token"))?;
     let ends: i64 =
         expires.parse().map_err(|_| OssError::access_denied("Invalid date (should be seconds since epoch)."))?;
     let expected = v1::string_to_sign(request, expires);
@@ -77,7 +94,7 @@ fn in_query_v1(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>) -> Re
 
 /// `Credential=…, Signature=…, AdditionalHeaders=…`, in whatever order and
 /// with whatever blanks: every SDK has its own.
-fn in_header_v4(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>, fields: &str) -> Result<(), OssError> {
+fn in_header_v4(keys: &AccessKeys<'_>, now: Timestamp, request: &Signable<'_>, fields: &str) -> Result<(), OssError> {
     let field = |name: &str| {
         let pairs = fields.split(',').filter_map(|field| field.trim().split_once('='));
         pairs.into_iter().find(|(n, _)| *n == name).map(|(_, value)| value)
@@ -94,13 +111,14 @@ fn in_header_v4(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>, fiel
         None => return Err(no_date()),
     };
     let timestamp = v4::timestamp(signed_at);
-    let scope = scope_of(key, credential, &timestamp)?;
+    let (key, scope) = scope_of(keys, credential, &timestamp)?;
+    in_possession(key, now, header(request.headers, &TOKEN_HEADER))?;
     in_time(now, signed_at)?;
     let additional: Vec<&str> = field("AdditionalHeaders").unwrap_or_default().split(';').collect();
     compare_v4(key, request, &timestamp, &scope, &additional, signature)
 }
 
-fn in_query_v4(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>) -> Result<(), OssError> {
+fn in_query_v4(keys: &AccessKeys<'_>, now: Timestamp, request: &Signable<'_>) -> Result<(), OssError> {
     let parameter = |name: &'static str| {
         let text = value(request.query, name).filter(|text| !text.is_empty());
         text.ok_or_else(|| OssError::invalid_argument(format!("Missing {name} in the query."), name, ""))
@@ -129,7 +147,8 @@ fn in_query_v4(key: AccessKey<'_>, now: Timestamp, request: &Signable<'_>) -> Re
         let message = "x-oss-expires should be a number of seconds between 1 and 604800.";
         OssError::invalid_argument(message, "x-oss-expires", expires)
     })?;
-    let scope = scope_of(key, credential, timestamp)?;
+    let (key, scope) = scope_of(keys, credential, timestamp)?;
+    in_possession(key, now, value(request.query, TOKEN_HEADER.as_str()))?;
     let additional: Vec<&str> =
         value(request.query, "x-oss-additional-headers").unwrap_or_default().split(';').collect();
     compare_v4(key, request, timestamp, &scope, &additional, signature)?;
@@ -153,13 +172,17 @@ fn compare_v4(
 }
 
 /// Reads `{id}/{day}/{region}/oss/aliyun_v4_request`.
-fn scope_of(key: AccessKey<'_>, credential: &str, timestamp: &str) -> Result<v4::Scope, OssError> {
+fn scope_of<'k>(
+    keys: &AccessKeys<'k>,
+    credential: &str,
+    timestamp: &str,
+) -> Result<(AccessKey<'k>, v4::Scope), OssError> {
     let invalid = |message: &'static str| OssError::invalid_argument(message, "Credential", credential);
     let fields: Vec<&str> = credential.split('/').collect();
     let [id, day, region, product, request] = fields[..] else {
         return Err(invalid("Invalid Credential in Authorization header."));
     };
-    known(key, id)?;
+    let key = known(keys, id)?;
     if region != key.region {
         return Err(invalid("Invalid signing region in Authorization header.").ec("0002-00000226"));
     }
@@ -170,17 +193,69 @@ fn scope_of(key: AccessKey<'_>, credential: &str, timestamp: &str) -> Result<v4:
     if request != "aliyun_v4_request" || day != scope.date {
         return Err(invalid("Invalid signing date in Authorization header."));
     }
-    Ok(scope)
+    Ok((key, scope))
 }
 
-fn known(key: AccessKey<'_>, id: &str) -> Result<(), OssError> {
-    if id == key.id {
-        return Ok(());
-    }
+fn known<'k>(keys: &AccessKeys<'k>, id: &str) -> Result<AccessKey<'k>, OssError> {
+    keys.iter().find(|key| key.id == id).copied().ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &str) -> OssError {
     let message = "The OSS Access Key Id you provided does not exist in our records.";
-    Err(OssError::new(StatusCode::FORBIDDEN, "InvalidAccessKeyId", message)
-        .ec("0002-00000902")
-        .detail("OSSAccessKeyId", id))
+    OssError::new(StatusCode::FORBIDDEN, "InvalidAccessKeyId", message).ec("0002-00000902").detail("OSSAccessKeyId", id)
+}
+
+/// Whether the token is the one that STS gave with the key, and not too old.
+fn in_possession(key: AccessKey<'_>, now: Timestamp, token: Option<&str>) -> Result<(), OssError> {
+    let forbidden = |code, message: &'static str| OssError::new(StatusCode::FORBIDDEN, code, message);
+    match (key.token, token.filter(|token| !token.is_empty())) {
+        (None, None) => Ok(()),
+        (Some(_), None) => Err(unknown(key.id)),
+        (Some(ours), Some(theirs)) if ours.as_bytes().ct_eq(theirs.as_bytes()).into() => {
+            if key.expires.is_none_or(|expires| now < expires) {
+                return Ok(());
+            }
+            let message = "The security token you provided has expired.";
+            Err(forbidden("SecurityTokenExpired", message).ec("0002-00000007"))
+        }
+        (None | Some(_), Some(_)) => {
+            let message = "The security token you provided is invalid.";
+            Err(forbidden("InvalidSecurityToken", message).ec("0002-00000008"))
+        }
+    }
+}
+
+/// Whether a form's policy, as it stands (base64), is signed with a key of
+/// ours. `field` is a form's field by its lower-case name.
+pub(crate) fn verify_policy<'f>(
+    keys: &AccessKeys<'_>,
+    now: Timestamp,
+    policy: &str,
+    field: impl Fn(&str) -> Option<&'f str>,
+) -> Result<(), OssError> {
+    let token = field(TOKEN_HEADER.as_str());
+    if let Some(version) = field("x-oss-signature-version") {
+        if version != v4::ALGORITHM {
+            let message = "The signature version is not supported.";
+            return Err(OssError::invalid_argument(message, "x-oss-signature-version", version));
+        }
+        let needed =
+            |name| field(name).ok_or_else(|| OssError::invalid_argument(format!("{name} is missing."), name, ""));
+        let (credential, timestamp) = (needed("x-oss-credential")?, needed("x-oss-date")?);
+        let (key, scope) = scope_of(keys, credential, timestamp)?;
+        in_possession(key, now, token)?;
+        // The policy itself says until when, for at most as long as a presigned URL.
+        let signed_at = parse_timestamp(timestamp).ok_or_else(no_date)?;
+        not_expired(now, signed_at.plus(v4::EXPIRES_MAX))?;
+        return matches(key, needed("x-oss-signature")?, &v4::signature(key.secret, &scope, policy), policy, None);
+    }
+    let (Some(id), Some(signature)) = (field("ossaccesskeyid"), field("signature")) else {
+        let message = "The form has a policy, but neither OSSAccessKeyId and Signature nor x-oss-signature-version.";
+        return Err(OssError::invalid_argument(message, "OSSAccessKeyId", ""));
+    };
+    let key = known(keys, id)?;
+    in_possession(key, now, token)?;
+    matches(key, signature, &v1::signature(key.secret, policy), policy, None)
 }
 
 fn matches(

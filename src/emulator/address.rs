@@ -14,6 +14,8 @@ pub(crate) enum Address {
     Service,
     /// `/-/stats`, the emulator's own: no bucket can be named `-`.
     Stats,
+    /// `/-/callback_pub_key_v1.pem`, also its own.
+    CallbackKey,
     /// A bucket.
     Bucket(String),
     /// An object.
@@ -39,6 +41,7 @@ pub(crate) fn locate(our_bucket: &str, host: &str, path: &str) -> Result<Address
     match (bucket, key) {
         ("", "") => Ok(Address::Service),
         ("-", "stats") => Ok(Address::Stats),
+        ("-", "callback_pub_key_v1.pem") => Ok(Address::CallbackKey),
         ("", _) => Err(OssError::invalid_object_name()),
         _ => object_or_bucket(&decoded(bucket)?, key),
     }
@@ -50,10 +53,12 @@ fn object_or_bucket(bucket: &str, key: &str) -> Result<Address, OssError> {
         return Ok(Address::Bucket(bucket));
     }
     let key = decoded(key)?;
-    if key.len() > KEY_BYTES_MAX || key.starts_with(['/', '\\']) {
-        return Err(OssError::invalid_object_name());
-    }
-    Ok(Address::Object { bucket, key })
+    if valid_key(&key) { Ok(Address::Object { bucket, key }) } else { Err(OssError::invalid_object_name()) }
+}
+
+/// Whether an object can be called so.
+pub(crate) fn valid_key(key: &str) -> bool {
+    !key.is_empty() && key.len() <= KEY_BYTES_MAX && !key.starts_with(['/', '\\'])
 }
 
 /// The bucket that a virtual host names: ours before any host, another one
@@ -68,6 +73,20 @@ fn bucket_of_host<'a>(our_bucket: &'a str, host: &'a str) -> Option<&'a str> {
 fn decoded(text: &str) -> Result<String, OssError> {
     let decoded = percent_decode_str(text).decode_utf8().map_err(|_| OssError::invalid_object_name())?;
     Ok(decoded.into_owned())
+}
+
+/// The bucket and the key that `x-oss-copy-source` names: `/bucket/key`,
+/// encoded, the key's slashes too or not.
+pub(crate) fn copy_source(text: &str) -> Result<(String, String), OssError> {
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    let path = decoded(path)?;
+    match path.strip_prefix('/').unwrap_or(&path).split_once('/') {
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok((bucket.to_owned(), key.to_owned())),
+        Some(_) | None => {
+            let message = "Copy Source must mention the source bucket and key: /sourcebucket/sourcekey";
+            Err(OssError::invalid_argument(message, "x-oss-copy-source", text))
+        }
+    }
 }
 
 /// A query's pairs, decoded: `+` is a blank, as in a form.
@@ -123,6 +142,17 @@ mod tests {
             assert_eq!(locate("bkt", "localhost", path), Err(OssError::invalid_object_name()), "{path}");
         }
         assert!(locate("bkt", "localhost", &long[..long.len() - 1]).is_ok());
+    }
+
+    #[test]
+    fn a_copy_names_bucket_and_key() {
+        let named = |bucket: &str, key: &str| Ok((bucket.to_owned(), key.to_owned()));
+        for text in ["/bkt/a%20b%2Fc", "bkt/a b/c", "/bkt/a%20b/c?versionId=1", "%2Fbkt%2Fa%20b%2Fc"] {
+            assert_eq!(copy_source(text), named("bkt", "a b/c"), "{text}");
+        }
+        for text in ["", "/", "bkt", "/bkt/", "//k", "/bkt/%FF"] {
+            assert!(copy_source(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -10,10 +10,11 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyDataStream, BodyExt as _, Limited};
+use md5::{Digest as _, Md5};
 
 use super::error::OssError;
 use super::range::Slice;
@@ -24,7 +25,7 @@ const BATCH_BYTES: usize = 512 << 10;
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 256 << 10;
 /// The largest part, and the largest object in one request.
-const BLOB_BYTES_MAX: u64 = 5 << 30;
+pub(crate) const BLOB_BYTES_MAX: u64 = 5 << 30;
 /// The largest document that is read: 10 000 parts are well below.
 const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// How much of a refused request is read, so that its sender sees the answer.
@@ -45,25 +46,31 @@ pub(crate) async fn receive(storage: &Arc<Storage>, headers: &HeaderMap, body: &
         return Err(OssError::entity_too_large(BLOB_BYTES_MAX));
     }
     let expected_md5 = content_md5(headers)?;
-    let blob = receive_all(storage, body).await?;
+    let frames = BodyDataStream::new(body).map(|frame| frame.map_err(|_| OssError::incomplete_body()));
+    let blob = receive_all(storage, frames, BLOB_BYTES_MAX).await?;
     match expected_md5 {
         Some(md5) if md5 != blob.md5 => Err(OssError::invalid_digest()),
         Some(_) | None => Ok(blob),
     }
 }
 
-async fn receive_all(storage: &Arc<Storage>, body: &mut Body) -> Result<Blob, OssError> {
+/// Takes bytes into a blob, and no more than so many.
+pub(crate) async fn receive_all(
+    storage: &Arc<Storage>,
+    frames: impl Stream<Item = Result<Bytes, OssError>>,
+    bytes_max: u64,
+) -> Result<Blob, OssError> {
+    let mut frames = std::pin::pin!(frames);
     let owned = Arc::clone(storage);
     let mut blob = blocking(move || owned.create_blob()).await?.map_err(|e| OssError::internal(&e))?;
     let (mut batch, mut batch_bytes, mut bytes) = (Vec::new(), 0, 0u64);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| OssError::incomplete_body())?;
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = frames.next().await {
+        let data = data?;
         bytes += data.len() as u64;
         batch_bytes += data.len();
         batch.push(data);
-        if bytes > BLOB_BYTES_MAX {
-            return Err(OssError::entity_too_large(BLOB_BYTES_MAX));
+        if bytes > bytes_max {
+            return Err(OssError::entity_too_large(bytes_max));
         }
         if batch_bytes >= BATCH_BYTES {
             (blob, batch) = append(blob, batch).await?;
@@ -89,10 +96,14 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, OssError> {
     digest.map(Some).ok_or_else(OssError::invalid_digest)
 }
 
-/// Takes in a document.
-pub(crate) async fn document(body: &mut Body) -> Result<String, OssError> {
+/// Takes in a document and checks it against `Content-MD5`.
+pub(crate) async fn document(headers: &HeaderMap, body: &mut Body) -> Result<String, OssError> {
     let all = Limited::new(body, DOCUMENT_BYTES_MAX).collect().await.map_err(|_| OssError::malformed_xml())?;
-    String::from_utf8(all.to_bytes().into()).map_err(|_| OssError::malformed_xml())
+    let all = all.to_bytes();
+    if content_md5(headers)?.is_some_and(|md5| md5 != <[u8; 16]>::from(Md5::digest(&all))) {
+        return Err(OssError::invalid_digest());
+    }
+    String::from_utf8(all.into()).map_err(|_| OssError::malformed_xml())
 }
 
 /// Reads and drops what is left of a refused request: a sender that is cut

@@ -10,12 +10,15 @@ use http::{HeaderMap, Method, StatusCode};
 use super::Inner;
 use super::address::value;
 use super::error::OssError;
-use super::storage::{KeptHeaders, Precondition, Storage, StorageError};
+use super::given;
+use super::storage::{Precondition, Properties, Storage, StorageError};
 
 /// A request that was understood and is rightly signed.
 pub(crate) struct Call {
     pub emulator: Arc<Inner>,
     pub method: Method,
+    /// What the answer will be known by.
+    pub request_id: String,
     /// As the client wrote it.
     pub host: String,
     /// Decoded.
@@ -43,26 +46,34 @@ impl Call {
 
     /// `x-oss-forbid-overwrite`
     pub(crate) fn precondition(&self) -> Precondition {
-        let forbids = self.header("x-oss-forbid-overwrite").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        if forbids { Precondition::Absent } else { Precondition::None }
+        given::precondition(&self.headers)
     }
 
-    /// The headers that come back with the object.
-    pub(crate) fn kept_headers(&self) -> KeptHeaders {
-        let kept = |name: &HeaderName| {
-            let plain = ["content-type", "content-disposition", "content-encoding", "content-language"];
-            let name = name.as_str();
-            plain.contains(&name) || ["cache-control", "expires"].contains(&name) || name.starts_with("x-oss-meta-")
-        };
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers = self.headers.iter().filter(|(name, _)| kept(name));
-        headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
+    /// What comes back with the object.
+    pub(crate) fn properties(&self) -> Result<Properties, OssError> {
+        given::properties(&self.headers)
     }
 }
 
 /// What the storage said of an upload, in OSS's words.
 pub(crate) fn of_upload<T>(result: Result<T, StorageError>, upload_id: &str) -> Result<T, OssError> {
     result.map_err(|error| OssError::of_storage(&error, upload_id))
+}
+
+/// What the storage said of the object with this key.
+pub(crate) fn of_object<T>(result: Result<T, StorageError>, key: &str) -> Result<T, OssError> {
+    result.map_err(|error| match error {
+        StorageError::NoSuchObject => OssError::no_such_key(key),
+        StorageError::NoSuchUpload
+        | StorageError::NotAppendable
+        | StorageError::NotAtTheEnd { .. }
+        | StorageError::ObjectExists
+        | StorageError::InvalidPart(_)
+        | StorageError::InvalidPartOrder
+        | StorageError::NoParts
+        | StorageError::PartTooSmall { .. }
+        | StorageError::Io(_) => OssError::of_storage(&error, ""),
+    })
 }
 
 /// A document, with status 200.

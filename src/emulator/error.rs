@@ -8,10 +8,12 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use quick_xml::escape::escape;
 
-use super::storage::StorageError;
+use super::storage::{Setting, StorageError};
 
 /// The error in base64, where an answer has no body.
 const ERR_HEADER: HeaderName = HeaderName::from_static("x-oss-err");
+/// Where an object ends that can grow.
+pub(crate) const NEXT_APPEND_HEADER: HeaderName = HeaderName::from_static("x-oss-next-append-position");
 const EC_HEADER: HeaderName = HeaderName::from_static("x-oss-ec");
 /// Where OSS's own number of an error is not known to us.
 const EC_UNKNOWN: &str = "0000-00000000";
@@ -29,11 +31,13 @@ pub(crate) struct OssError {
     pub ec: &'static str,
     /// Further elements: `<StringToSign>` and the like.
     pub details: Vec<(&'static str, String)>,
+    /// Where an object ends that was not appended to.
+    pub next_append_position: Option<u64>,
 }
 
 impl OssError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), ec: EC_UNKNOWN, details: Vec::new() }
+        Self { status, code, message: message.into(), ec: EC_UNKNOWN, details: Vec::new(), next_append_position: None }
     }
 
     /// With OSS's number.
@@ -56,6 +60,27 @@ impl OssError {
 
     pub(crate) fn access_denied(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "AccessDenied", message)
+    }
+
+    /// Nobody says who asks, and the bucket is private.
+    pub(crate) fn anonymous() -> Self {
+        Self::access_denied("You have no right to access this object because of bucket acl.").ec("0003-00000001")
+    }
+
+    pub(crate) fn callback_failed(why: String) -> Self {
+        Self::new(StatusCode::NON_AUTHORITATIVE_INFORMATION, "CallbackFailed", why).ec("0007-00000203")
+    }
+
+    pub(crate) fn no_such_setting(setting: Setting, bucket: &str) -> Self {
+        let message = format!("The bucket has no {} of its own.", setting.name());
+        Self::new(StatusCode::NOT_FOUND, setting.code_of_none(), message).detail("BucketName", bucket)
+    }
+
+    pub(crate) fn entity_too_small(bytes: u64, bytes_min: u64) -> Self {
+        let message = "Your proposed upload smaller than the minimum allowed size.";
+        Self::new(StatusCode::BAD_REQUEST, "EntityTooSmall", message)
+            .detail("ProposedSize", bytes.to_string())
+            .detail("MinSizeAllowed", bytes_min.to_string())
     }
 
     pub(crate) fn not_implemented(what: &str) -> Self {
@@ -147,11 +172,17 @@ impl OssError {
             }
             StorageError::NoParts => Self::malformed_xml(),
             StorageError::PartTooSmall { number, bytes } => {
-                let message = "Your proposed upload smaller than the minimum allowed size.";
-                Self::new(StatusCode::BAD_REQUEST, "EntityTooSmall", message)
-                    .detail("ProposedSize", bytes.to_string())
-                    .detail("MinSizeAllowed", "102400")
-                    .detail("PartNumber", number.to_string())
+                Self::entity_too_small(*bytes, 102_400).detail("PartNumber", number.to_string())
+            }
+            StorageError::NoSuchObject => Self::no_such_key(""),
+            StorageError::NotAppendable => {
+                Self::new(StatusCode::CONFLICT, "ObjectNotAppendable", "The object is not appendable")
+            }
+            StorageError::NotAtTheEnd { bytes } => {
+                let mut error =
+                    Self::new(StatusCode::CONFLICT, "PositionNotEqualToLength", "Position is not equal to file length");
+                error.next_append_position = Some(*bytes);
+                error
             }
             StorageError::Io(error) => Self::internal(error),
         }
@@ -177,6 +208,7 @@ impl OssError {
     pub(crate) fn answer(&self, has_body: bool, request_id: &str, host: &str) -> (HeaderMap, String) {
         let mut headers = HeaderMap::new();
         headers.insert(EC_HEADER, HeaderValue::from_static(self.ec));
+        headers.extend(self.next_append_position.map(|position| (NEXT_APPEND_HEADER, HeaderValue::from(position))));
         let xml = self.xml(request_id, host);
         if has_body {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::access::{AccessKey, verify};
-use super::address::{Address, locate, query_pairs};
+use super::access::{AccessKey, verify, verify_policy};
+use super::address::{Address, copy_source, locate, query_pairs};
 use super::error::OssError;
 use super::operation::{ListParts, ListUploads, Operation, continuation_token};
+use super::policy::Policy;
 use super::range::{Asked, asked, slices};
-use super::storage::{BlobId, Chosen, PartRecord, Segment, UploadRecord};
-use super::xml;
+use super::storage::{BlobId, Chosen, PartRecord, Properties, Segment, UploadRecord};
+use super::{cors, documents, xml};
 use crate::domain::{Crc64, Part, PartNumber, Timestamp};
 use crate::fuzzing::Input;
 use crate::store::oss::SignatureVersion;
-use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, encode_query};
+use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, encode_query, form};
 use crate::store::remote::xml as client;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_255_740_000);
-const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou" };
+const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou", token: None, expires: None };
 const SIGNER: Signer<'static> =
     Signer { access_key_id: "ak", access_key_secret: "sk", security_token: None, region: "cn-hangzhou" };
 const METHODS: [&Method; 5] = [&Method::GET, &Method::PUT, &Method::POST, &Method::HEAD, &Method::DELETE];
@@ -35,7 +36,7 @@ pub(crate) fn requests(data: &[u8]) {
     let located = locate("bkt", host, path);
     let operation = match &located {
         Ok(Address::Service) => Operation::on_service(method),
-        Ok(Address::Stats) => return,
+        Ok(Address::Stats | Address::CallbackKey) => return,
         Ok(Address::Bucket(_)) => Operation::on_bucket(method, &query),
         Ok(Address::Object { key, .. }) => {
             assert!(!key.is_empty() && key.len() <= 1023 && !key.starts_with('/'));
@@ -64,7 +65,7 @@ pub(crate) fn requests(data: &[u8]) {
         _ => (None, None),
     };
     let request = Signable { method: method.as_str(), bucket, key, query: &query, headers: &headers };
-    is_told(&verify(KEY, NOW, &request).expect_err("it is not signed"));
+    is_told(&verify(&[KEY], NOW, &request).expect_err("it is not signed"));
 }
 
 /// A refusal is one to the client, in a body and in a header.
@@ -101,7 +102,7 @@ pub(crate) fn signatures(data: &[u8]) {
         return;
     };
     let request = Request { method, bucket: Some(&bucket), key: Some(&key), query: &pairs };
-    let code = |request: &Signable<'_>, at: Timestamp| verify(KEY, at, request).map_err(|error| error.code);
+    let code = |request: &Signable<'_>, at: Timestamp| verify(&[KEY], at, request).map_err(|error| error.code);
 
     // In the query, as it comes out of a URL again.
     let life = Duration::from_secs(input.number() % (8 * 86_400) + 1);
@@ -157,10 +158,11 @@ fn pair(lines: &[&str]) -> Option<(String, String)> {
 
 pub(crate) fn documents(data: &[u8]) {
     let mut input = Input::new(data);
-    match input.byte() % 4 {
+    match input.byte() % 5 {
         0 => chosen(&mut input),
         1 => uploads(&mut input),
         2 => parts(&mut input),
+        3 => forms(&mut input),
         _ => {
             // What anybody sends as a list of parts.
             let text = String::from_utf8_lossy(input.rest());
@@ -168,6 +170,36 @@ pub(crate) fn documents(data: &[u8]) {
                 assert!(parts.len() <= text.len());
             }
         }
+    }
+}
+
+/// What a form that we sign says, its policy lets through, and nothing else.
+fn forms(input: &mut Input<'_>) {
+    let bytes_max = input.number();
+    let text = input.text();
+    let texts = input.texts();
+    let fields = texts.iter().enumerate().map(|(i, value)| (format!("x-oss-meta-{i}"), (*value).to_owned())).collect();
+    let limits = form::Limits { bucket: "bkt", bytes_max, expires: NOW };
+    let fields: Vec<(String, String)> = form::sign(SignatureVersion::V4, &SIGNER, NOW, limits, fields);
+    let found = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let policy = found("policy").expect("a policy");
+    assert_eq!(verify_policy(&[KEY], NOW, policy, found).map_err(|error| error.code), Ok(()));
+    let read = Policy::parse(policy).expect("a policy of ours");
+    assert_eq!(read.length, (0, bytes_max));
+    let field = |name: &str| if name == "bucket" { Some("bkt") } else { found(name) };
+    assert_eq!(read.check(NOW, field).map_err(|error| error.message), Ok(()));
+    let edited = |name: &str| if name == "x-oss-meta-0" { Some(text) } else { field(name) };
+    let is_same = texts.first().is_none_or(|first| *first == text);
+    assert_eq!(read.check(NOW, edited).is_ok(), is_same);
+    // What anybody sends as the documents of forms, deletions, tags and rules.
+    for anything in [text, std::str::from_utf8(input.rest()).unwrap_or_default()] {
+        drop((
+            Policy::parse(anything),
+            cors::rules(anything),
+            documents::deletion(anything),
+            documents::tags(anything),
+        ));
+        drop(copy_source(anything));
     }
 }
 
@@ -195,7 +227,7 @@ fn uploads(input: &mut Input<'_>) {
         upload_id: format!("{id:04X}"),
         key: (*key).to_owned(),
         initiated_millis: 7000,
-        headers: Vec::new(),
+        properties: Properties::default(),
         forbid_overwrite: false,
     };
     let all: Vec<UploadRecord> = keys.iter().flat_map(|key| [key; 2]).enumerate().map(record).collect();

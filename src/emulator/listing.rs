@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::error::OssError;
 use super::operation::{ListObjects, continuation_token};
 use super::storage::ObjectRecord;
-use super::xml::{OWNED, Owner, STORAGE_CLASS, document, encoded, encoding, quoted, time};
+use super::xml::{OWNED, Owner, document, encoded, encoding, quoted, time};
 
 /// One page of a list of objects.
 #[derive(Debug, Default)]
@@ -46,15 +46,16 @@ fn page<'a>(list: &ListObjects, objects: impl Iterator<Item = &'a ObjectRecord>)
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Contents {
+struct Contents<'a> {
     key: String,
     last_modified: String,
     #[serde(rename = "ETag")]
     etag: String,
     r#type: &'static str,
     size: u64,
-    storage_class: &'static str,
-    owner: Owner,
+    storage_class: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<Owner>,
 }
 
 #[derive(Serialize)]
@@ -89,7 +90,7 @@ pub(crate) fn objects<'o>(
         next_continuation_token: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         key_count: Option<usize>,
-        contents: Vec<Contents>,
+        contents: Vec<Contents<'a>>,
         common_prefixes: Vec<CommonPrefixes>,
     }
     let page = page(list, objects);
@@ -115,8 +116,8 @@ pub(crate) fn objects<'o>(
                 etag: quoted(&object.etag),
                 r#type: object.object_type.name(),
                 size: object.bytes,
-                storage_class: STORAGE_CLASS,
-                owner: OWNED,
+                storage_class: object.storage_class(),
+                owner: list.with_owner.then_some(OWNED),
             })
             .collect(),
         common_prefixes: page.common_prefixes.iter().map(|prefix| CommonPrefixes { prefix: text(prefix) }).collect(),
@@ -126,7 +127,7 @@ pub(crate) fn objects<'o>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::storage::ObjectType;
+    use crate::emulator::storage::{ObjectType, Properties};
 
     fn object(key: &str) -> ObjectRecord {
         ObjectRecord {
@@ -136,7 +137,7 @@ mod tests {
             crc64: 1,
             object_type: ObjectType::Normal,
             modified_millis: 0,
-            headers: vec![],
+            properties: Properties::default(),
             upload_id: None,
             segments: vec![],
         }
@@ -153,6 +154,7 @@ mod tests {
                 after: after.to_owned(),
                 keys_max,
                 url_encoded: false,
+                with_owner: false,
             };
             let after = all.iter().filter(|object| object.key.as_str() > after);
             let page = page(&list, after);

@@ -6,18 +6,19 @@ use http::StatusCode;
 
 use super::body::{blocking, document, receive};
 use super::call::{Call, empty, of_upload, set, xml as xml_response};
+use super::callback::{self, Callback};
 use super::error::OssError;
 use super::operation::{ListParts, ListUploads};
 use super::stats::Stats;
 use super::storage::Chosen;
-use super::{objects, xml};
+use super::{given, objects, xml};
 use crate::domain::PartNumber;
 
 /// InitiateMultipartUpload.
 pub(crate) async fn initiate(call: &Call) -> Result<Response, OssError> {
     let (storage, key) = (call.storage(), call.key.clone());
-    let (headers, precondition) = (call.kept_headers(), call.precondition());
-    let upload = of_upload(blocking(move || storage.initiate(&key, headers, precondition)).await?, "")?;
+    let (properties, precondition) = (call.properties()?, call.precondition());
+    let upload = of_upload(blocking(move || storage.initiate(&key, properties, precondition)).await?, "")?;
     let bucket = &call.emulator.bucket;
     Ok(xml_response(xml::initiated(bucket, &call.key, &upload.upload_id, call.url_encoded())?))
 }
@@ -29,6 +30,11 @@ pub(crate) async fn upload_part(
     number: PartNumber,
     body: &mut Body,
 ) -> Result<Response, OssError> {
+    // How the object is encrypted was said when the upload began.
+    if let Some(value) = call.header("x-oss-server-side-encryption") {
+        let message = "The encryption headers are not applicable to parts.";
+        return Err(OssError::invalid_argument(message, "x-oss-server-side-encryption", value));
+    }
     let storage = call.storage();
     let upload = of_upload(storage.upload(&call.key, upload_id), upload_id)?;
     let blob = receive(&storage, &call.headers, body).await?;
@@ -54,7 +60,9 @@ pub(crate) async fn list_parts(call: &Call, list: &ListParts) -> Result<Response
 /// CompleteMultipartUpload.
 pub(crate) async fn complete(call: &Call, upload_id: &str, body: &mut Body) -> Result<Response, OssError> {
     let all = call.header("x-oss-complete-all").is_some_and(|text| text.eq_ignore_ascii_case("yes"));
-    let text = document(body).await?;
+    let callback = Callback::of_request(&call.headers, &call.query)?;
+    let acl = given::acl(&call.headers, "x-oss-object-acl")?;
+    let text = document(&call.headers, body).await?;
     let chosen = match (all, text.trim().is_empty()) {
         (true, true) => Chosen::All,
         (true, false) => {
@@ -66,14 +74,14 @@ pub(crate) async fn complete(call: &Call, upload_id: &str, body: &mut Body) -> R
     let (storage, precondition) = (call.storage(), call.precondition());
     let upload = of_upload(storage.upload(&call.key, upload_id), upload_id)?;
     // Goes on when the client is gone, as OSS does.
-    let object = blocking(move || storage.complete(&upload, &chosen, precondition)).await?;
+    let object = blocking(move || storage.complete(&upload, &chosen, acl, precondition)).await?;
     let object = of_upload(object, upload_id)?;
     let location = format!("http://{}/{}", call.host, crate::store::oss::sign::encode(&call.key));
     let document = xml::completed(&location, &call.emulator.bucket, &object, call.url_encoded())?;
     let mut response = xml_response(document);
     objects::set_digests(response.headers_mut(), &object.etag, object.crc64(), None);
     set(response.headers_mut(), "location", &location);
-    Ok(response)
+    callback::answer(call, callback, &object, "CompleteMultipartUpload", response).await
 }
 
 /// AbortMultipartUpload.

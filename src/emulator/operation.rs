@@ -2,8 +2,9 @@
 
 use http::{HeaderMap, Method};
 
-use super::address::value;
+use super::address::{copy_source, value};
 use super::error::OssError;
+use super::storage::Setting;
 use crate::domain::PartNumber;
 
 /// How many entries a list has at most, and unless it says otherwise.
@@ -17,6 +18,11 @@ pub(crate) enum Operation {
     PutBucket,
     GetBucketInfo,
     GetBucketLocation,
+    GetBucketStat,
+    GetBucketAcl,
+    GetBucketSetting(Setting),
+    PutBucketSetting(Setting),
+    DeleteBucketSetting(Setting),
     ListObjects(ListObjects),
     ListMultipartUploads(ListUploads),
     InitiateMultipartUpload,
@@ -24,11 +30,28 @@ pub(crate) enum Operation {
     ListParts(ListParts),
     CompleteMultipartUpload { upload_id: String },
     AbortMultipartUpload { upload_id: String },
+    UploadPartCopy { upload_id: String, number: PartNumber, source: CopySource },
     PutObject,
+    PostObject,
+    AppendObject { position: u64 },
+    CopyObject(CopySource),
     GetObject,
     HeadObject,
     GetObjectMeta,
     DeleteObject,
+    DeleteMultipleObjects,
+    GetObjectAcl,
+    PutObjectAcl,
+    GetObjectTagging,
+    PutObjectTagging,
+    DeleteObjectTagging,
+}
+
+/// `x-oss-copy-source`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CopySource {
+    pub bucket: String,
+    pub key: String,
 }
 
 /// `GET /?list-type=2&…`, and the older `GET /?…`
@@ -41,6 +64,7 @@ pub(crate) struct ListObjects {
     pub after: String,
     pub keys_max: u32,
     pub url_encoded: bool,
+    pub with_owner: bool,
 }
 
 /// `GET /?uploads&…`
@@ -79,7 +103,18 @@ impl Operation {
             list.contains(&name) || ["encoding-type", "fetch-owner"].contains(&name) || is_of_signature(name)
         };
         let plain = || query.iter().all(|(name, _)| lists(name));
+        if let Some(setting) = Setting::ALL.into_iter().find(|setting| has(setting.name())) {
+            return match *method {
+                Method::GET => Ok(Self::GetBucketSetting(setting)),
+                Method::PUT => Ok(Self::PutBucketSetting(setting)),
+                Method::DELETE => Ok(Self::DeleteBucketSetting(setting)),
+                _ => Err(not_known(query)),
+            };
+        }
         match *method {
+            Method::POST if has("delete") => Ok(Self::DeleteMultipleObjects),
+            Method::GET if has("acl") => Ok(Self::GetBucketAcl),
+            Method::GET if has("stat") => Ok(Self::GetBucketStat),
             Method::GET if has("uploads") => Ok(Self::ListMultipartUploads(ListUploads::parse(query)?)),
             Method::GET if has("bucketInfo") => Ok(Self::GetBucketInfo),
             Method::GET if has("location") => Ok(Self::GetBucketLocation),
@@ -93,20 +128,31 @@ impl Operation {
     pub(crate) fn on_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Self, OssError> {
         let upload_id = value(query, "uploadId").map(str::to_owned);
         let has = |name| value(query, name).is_some();
-        if headers.contains_key("x-oss-copy-source") {
-            return Err(OssError::not_implemented("copies"));
-        }
+        let source =
+            headers.get("x-oss-copy-source").map(|value| CopySource::parse(value.to_str().unwrap_or_default()));
         match (method, upload_id) {
             (&Method::POST, None) if has("uploads") => Ok(Self::InitiateMultipartUpload),
-            (&Method::PUT, Some(upload_id)) => Ok(Self::UploadPart { upload_id, number: part_number(query)? }),
+            (&Method::PUT, Some(upload_id)) => {
+                let number = part_number(query)?;
+                match source {
+                    None => Ok(Self::UploadPart { upload_id, number }),
+                    Some(source) => Ok(Self::UploadPartCopy { upload_id, number, source: source? }),
+                }
+            }
             (&Method::GET, Some(upload_id)) => Ok(Self::ListParts(ListParts::parse(upload_id, query)?)),
             (&Method::POST, Some(upload_id)) => Ok(Self::CompleteMultipartUpload { upload_id }),
             (&Method::DELETE, Some(upload_id)) => Ok(Self::AbortMultipartUpload { upload_id }),
+            (&Method::POST, None) if has("append") => Ok(Self::AppendObject { position: position(query)? }),
+            (&Method::GET, None) if has("acl") => Ok(Self::GetObjectAcl),
+            (&Method::PUT, None) if has("acl") => Ok(Self::PutObjectAcl),
+            (&Method::GET, None) if has("tagging") => Ok(Self::GetObjectTagging),
+            (&Method::PUT, None) if has("tagging") => Ok(Self::PutObjectTagging),
+            (&Method::DELETE, None) if has("tagging") => Ok(Self::DeleteObjectTagging),
             (&Method::GET | &Method::HEAD, None) if has("objectMeta") => Ok(Self::GetObjectMeta),
             (method, None) if query.iter().all(|(name, _)| is_of_object(name)) => match *method {
                 Method::GET => Ok(Self::GetObject),
                 Method::HEAD => Ok(Self::HeadObject),
-                Method::PUT => Ok(Self::PutObject),
+                Method::PUT => source.map_or(Ok(Self::PutObject), |source| source.map(Self::CopyObject)),
                 Method::DELETE => Ok(Self::DeleteObject),
                 _ => Err(not_known(query)),
             },
@@ -115,9 +161,60 @@ impl Operation {
     }
 }
 
-/// The parameters that carry a signature.
+impl Operation {
+    /// As OSS calls it.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::ListBuckets => "ListBuckets",
+            Self::PutBucket => "PutBucket",
+            Self::GetBucketInfo => "GetBucketInfo",
+            Self::GetBucketLocation => "GetBucketLocation",
+            Self::GetBucketStat => "GetBucketStat",
+            Self::GetBucketAcl => "GetBucketAcl",
+            Self::GetBucketSetting(setting) => setting.operations()[0],
+            Self::PutBucketSetting(setting) => setting.operations()[1],
+            Self::DeleteBucketSetting(setting) => setting.operations()[2],
+            Self::ListObjects(_) => "ListObjects",
+            Self::ListMultipartUploads(_) => "ListMultipartUploads",
+            Self::InitiateMultipartUpload => "InitiateMultipartUpload",
+            Self::UploadPart { .. } => "UploadPart",
+            Self::UploadPartCopy { .. } => "UploadPartCopy",
+            Self::ListParts(_) => "ListParts",
+            Self::CompleteMultipartUpload { .. } => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload { .. } => "AbortMultipartUpload",
+            Self::PutObject => "PutObject",
+            Self::PostObject => "PostObject",
+            Self::AppendObject { .. } => "AppendObject",
+            Self::CopyObject(_) => "CopyObject",
+            Self::GetObject => "GetObject",
+            Self::HeadObject => "HeadObject",
+            Self::GetObjectMeta => "GetObjectMeta",
+            Self::DeleteObject => "DeleteObject",
+            Self::DeleteMultipleObjects => "DeleteMultipleObjects",
+            Self::GetObjectAcl => "GetObjectAcl",
+            Self::PutObjectAcl => "PutObjectAcl",
+            Self::GetObjectTagging => "GetObjectTagging",
+            Self::PutObjectTagging => "PutObjectTagging",
+            Self::DeleteObjectTagging => "DeleteObjectTagging",
+        }
+    }
+}
+
+impl CopySource {
+    fn parse(text: &str) -> Result<Self, OssError> {
+        copy_source(text).map(|(bucket, key)| Self { bucket, key })
+    }
+}
+
+fn position(query: &Query) -> Result<u64, OssError> {
+    let text = value(query, "position").unwrap_or_default();
+    text.parse().map_err(|_| OssError::invalid_argument("Argument position is invalid.", "position", text))
+}
+
+/// The parameters that carry a signature, or what it lets the bearer ask for.
 fn is_of_signature(name: &str) -> bool {
-    name.starts_with("x-oss-") || ["OSSAccessKeyId", "Expires", "Signature", "security-token"].contains(&name)
+    let plain = ["OSSAccessKeyId", "Expires", "Signature", "security-token", "callback", "callback-var"];
+    name.starts_with("x-oss-") || plain.contains(&name)
 }
 
 /// The parameters that leave reading and writing an object what they are.
@@ -146,6 +243,7 @@ impl ListObjects {
             after,
             keys_max: number(query, "max-keys", 1, OBJECTS_DEFAULT)?,
             url_encoded: url_encoded(query)?,
+            with_owner: !second_version || value(query, "fetch-owner") == Some("true"),
         })
     }
 }
@@ -218,65 +316,4 @@ fn url_encoded(query: &Query) -> Result<bool, OssError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::emulator::address::query_pairs;
-
-    fn on_object(method: Method, query: &str) -> Result<Operation, OssError> {
-        Operation::on_object(&method, &query_pairs(query), &HeaderMap::new())
-    }
-
-    #[test]
-    fn method_and_query_tell_the_operation() {
-        let id = || "U".to_owned();
-        let number = PartNumber::new(7).expect("a number");
-        for (method, query, expected) in [
-            (Method::POST, "uploads", Operation::InitiateMultipartUpload),
-            (Method::PUT, "partNumber=7&uploadId=U", Operation::UploadPart { upload_id: id(), number }),
-            (Method::POST, "uploadId=U&encoding-type=url", Operation::CompleteMultipartUpload { upload_id: id() }),
-            (Method::DELETE, "uploadId=U", Operation::AbortMultipartUpload { upload_id: id() }),
-            (Method::GET, "objectMeta", Operation::GetObjectMeta),
-            (Method::HEAD, "", Operation::HeadObject),
-            (Method::GET, "response-content-type=a&OSSAccessKeyId=a&Expires=1&Signature=b", Operation::GetObject),
-            (Method::PUT, "x-oss-date=a&x-oss-signature=b", Operation::PutObject),
-            (Method::DELETE, "", Operation::DeleteObject),
-        ] {
-            assert_eq!(on_object(method.clone(), query), Ok(expected), "{method} {query}");
-        }
-        for (method, query) in [(Method::GET, "acl"), (Method::POST, "append&position=0"), (Method::PUT, "tagging")] {
-            assert_eq!(on_object(method, query).map_err(|e| e.code), Err("NotImplemented"), "{query}");
-        }
-    }
-
-    #[test]
-    fn numbers_out_of_bounds_are_refused() {
-        for query in ["uploadId=U", "uploadId=U&partNumber=0", "uploadId=U&partNumber=10001", "uploadId=U&partNumber=x"]
-        {
-            assert_eq!(on_object(Method::PUT, query).map_err(|e| e.code), Err("InvalidArgument"), "{query}");
-        }
-        for query in ["max-parts=0", "max-parts=1001", "part-number-marker=-1", "encoding-type=hex"] {
-            let query = format!("uploadId=U&{query}");
-            assert_eq!(on_object(Method::GET, &query).map_err(|e| e.code), Err("InvalidArgument"), "{query}");
-        }
-        let expected = ListParts { upload_id: "U".to_owned(), marker: 3, parts_max: 1, url_encoded: true };
-        let query = "uploadId=U&max-parts=1&part-number-marker=3&encoding-type=url";
-        assert_eq!(on_object(Method::GET, query), Ok(Operation::ListParts(expected)));
-    }
-
-    #[test]
-    fn both_lists_know_where_to_go_on() {
-        let list = |query: &str| match Operation::on_bucket(&Method::GET, &query_pairs(query)) {
-            Ok(Operation::ListObjects(list)) => Ok((list.second_version, list.after, list.keys_max)),
-            other => Err(format!("{other:?}")),
-        };
-        assert_eq!(list("prefix=a&marker=k&max-keys=5"), Ok((false, "k".to_owned(), 5)));
-        assert_eq!(list("list-type=2&start-after=k"), Ok((true, "k".to_owned(), 100)));
-        let token = continuation_token("k/é");
-        assert_eq!(
-            list(&format!("list-type=2&start-after=k&continuation-token={token}")),
-            Ok((true, "k/é".to_owned(), 100))
-        );
-        assert!(list("list-type=2&continuation-token=zz").is_err());
-        assert!(list("acl").is_err());
-    }
-}
+mod tests;

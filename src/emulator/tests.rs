@@ -6,11 +6,16 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+mod callbacks;
+mod faults;
+mod forms;
+
 use super::*;
 use crate::clock::TestClock;
 use crate::domain::{Crc64, Timestamp};
 use crate::store::oss::SignatureVersion;
 use crate::store::oss::sign::{self, Signer};
+use crate::units::Secret;
 
 const MIN: usize = 100 * 1024;
 
@@ -49,7 +54,7 @@ impl Answer {
     }
 }
 
-fn open(folder: &tempfile::TempDir, clock: &Arc<TestClock>) -> Emulator {
+fn open(folder: &tempfile::TempDir, clock: &Arc<TestClock>, options: EmulatorOptions) -> Emulator {
     let config = EmulatorConfig {
         listen: ([127, 0, 0, 1], 0).into(),
         bucket: "bkt".to_owned(),
@@ -57,22 +62,27 @@ fn open(folder: &tempfile::TempDir, clock: &Arc<TestClock>) -> Emulator {
         access_key_secret: Secret::new("sk"),
         region: "cn-hangzhou".to_owned(),
         data_dir: folder.path().to_owned(),
+        options,
     };
     Emulator::open(config, Arc::<TestClock>::clone(clock)).expect("opens")
 }
 
 impl Bucket {
     fn new() -> Self {
+        Self::with(EmulatorOptions::default())
+    }
+
+    fn with(options: EmulatorOptions) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_795_255_740_000)));
-        Self { emulator: open(&folder, &clock), clock, folder }
+        Self { emulator: open(&folder, &clock, options), clock, folder }
     }
 
     /// As after a restart.
     fn reopened(self) -> Self {
         let Self { emulator, clock, folder } = self;
         drop(emulator);
-        Self { emulator: open(&folder, &clock), clock, folder }
+        Self { emulator: open(&folder, &clock, EmulatorOptions::default()), clock, folder }
     }
 
     async fn send(&self, request: http::Request<Body>) -> Answer {
@@ -294,6 +304,74 @@ async fn other_buckets_and_unsigned_requests_are_refused() {
         let request = http::Request::builder().uri(target).header(HOST, "localhost").body(Body::empty());
         assert_eq!(bucket.send(request.expect("a request")).await.outcome(), expected, "{target}");
     }
-    let answer = bucket.call("GET", "k?acl", "").await;
+    let answer = bucket.call("GET", "k?symlink", "").await;
     assert_eq!(answer.outcome(), (501, "NotImplemented"));
+}
+
+#[tokio::test]
+async fn a_bucket_lets_in_the_pages_that_its_rules_name() {
+    let bucket = Bucket::new();
+    let preflight = || {
+        let request = http::Request::builder().method("OPTIONS").uri("/bkt/k").header("origin", "https://app.example");
+        request.header("access-control-request-method", "PUT").body(Body::empty()).expect("a request")
+    };
+    let rule = "<CORSConfiguration><CORSRule><AllowedOrigin>https://other.example</AllowedOrigin>\
+                <AllowedMethod>PUT</AllowedMethod></CORSRule></CORSConfiguration>";
+    assert_eq!(bucket.call("PUT", "?cors", rule).await.outcome(), (200, ""));
+    assert_eq!(bucket.call("GET", "?cors", "").await.text(), rule);
+    let bucket = bucket.reopened();
+    assert_eq!(bucket.send(preflight()).await.outcome(), (403, "AccessForbidden"));
+    let answer = bucket.call_with("PUT", "k", &[("origin", "https://app.example")], "x").await;
+    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (200, ""));
+    let rule = rule.replace("other", "*");
+    assert_eq!(bucket.call("PUT", "?cors", rule).await.outcome(), (200, ""));
+    let answer = bucket.send(preflight()).await;
+    assert_eq!(answer.header("access-control-allow-origin"), "https://app.example");
+    assert_eq!(bucket.call("DELETE", "?cors", "").await.outcome(), (204, ""));
+    assert_eq!(bucket.send(preflight()).await.outcome(), (403, "AccessForbidden"));
+    assert_eq!(bucket.call("GET", "?cors", "").await.outcome(), (404, "NoSuchCORSConfiguration"));
+    for (target, body) in [("?cors", "<CORSConfiguration/>"), ("?cors", "{}"), ("?lifecycle", "<a>")] {
+        assert_eq!(bucket.call("PUT", target, body).await.outcome(), (400, "MalformedXML"), "{target} {body}");
+    }
+}
+
+#[tokio::test]
+async fn copies_keep_or_replace_what_is_said_of_them() {
+    let bucket = Bucket::new();
+    let given = [("content-type", "text/html"), ("x-oss-tagging", "a=1")];
+    bucket.call_with("PUT", "k", &given, "hello").await;
+    let source = ("x-oss-copy-source", "/bkt/k");
+    assert_eq!(bucket.call_with("PUT", "c", &[source], "").await.outcome(), (200, ""));
+    let answer = bucket.call("HEAD", "c", "").await;
+    assert_eq!((answer.header("content-type"), answer.header("x-oss-tagging-count")), ("text/html", "1"));
+    let replacing = [source, ("x-oss-metadata-directive", "REPLACE"), ("x-oss-meta-who", "bob")];
+    assert_eq!(bucket.call_with("PUT", "k", &replacing, "").await.outcome(), (200, ""));
+    let answer = bucket.call("GET", "k", "").await;
+    assert_eq!((answer.text(), answer.header("x-oss-meta-who")), ("hello", "bob"));
+    for (header, expected) in [
+        (("x-oss-copy-source-if-match", "x"), (412, "PreconditionFailed")),
+        (("x-oss-metadata-directive", "KEEP"), (400, "InvalidArgument")),
+        (("x-oss-forbid-overwrite", "true"), (409, "FileAlreadyExists")),
+    ] {
+        assert_eq!(bucket.call_with("PUT", "c", &[source, header], "").await.outcome(), expected, "{header:?}");
+    }
+    let id = bucket.initiate("m").await;
+    let target = format!("m?partNumber=1&uploadId={id}");
+    let range = ("x-oss-copy-source-range", "bytes=1-9");
+    assert_eq!(bucket.call_with("PUT", &target, &[source, range], "").await.outcome(), (416, "InvalidRange"));
+    let other = ("x-oss-copy-source", "/other/k");
+    assert_eq!(bucket.call_with("PUT", &target, &[other], "").await.outcome(), (404, "NoSuchBucket"));
+}
+
+#[tokio::test]
+async fn keys_come_and_go_while_it_runs() {
+    let bucket = Bucket::new();
+    let request = || bucket.signed("PUT", "k", &[], Body::from("x"));
+    bucket.emulator.revoke("ak");
+    assert_eq!(bucket.send(request()).await.outcome(), (403, "InvalidAccessKeyId"));
+    let key = |secret| GrantedKey { id: "ak".to_owned(), secret: Secret::new(secret), token: None, expires: None };
+    bucket.emulator.grant(key("other"));
+    assert_eq!(bucket.send(request()).await.outcome(), (403, "SignatureDoesNotMatch"));
+    bucket.emulator.grant(key("sk"));
+    assert_eq!(bucket.send(request()).await.outcome(), (200, ""));
 }

@@ -298,7 +298,7 @@ pub(crate) fn chosen(body: &str) -> Result<Chosen, OssError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::storage::BlobId;
+    use crate::emulator::storage::{BlobId, Properties};
 
     fn part(number: u16) -> PartRecord {
         PartRecord { number, bytes: 9, etag: "ABC".to_owned(), crc64: u64::MAX, modified_millis: 7, blob: BlobId(0) }
@@ -330,7 +330,7 @@ mod tests {
             upload_id: id.to_owned(),
             key: key.to_owned(),
             initiated_millis: 0,
-            headers: vec![],
+            properties: Properties::default(),
             forbid_overwrite: false,
         };
         let all = [upload("a", "1"), upload("b", "1"), upload("b", "2"), upload("c", "1")];

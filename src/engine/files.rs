@@ -147,7 +147,12 @@ impl Engine {
     }
 
     /// What can be refused before the body is read is refused then.
-    async fn refuse_early(&self, owner: &Owner, file_id: Option<&FileId>, bytes: u64) -> Result<(), EngineError> {
+    pub(super) async fn refuse_early(
+        &self,
+        owner: &Owner,
+        file_id: Option<&FileId>,
+        bytes: u64,
+    ) -> Result<(), EngineError> {
         if let Some(bytes_max) = self.shared.settings.allowance.bytes_max {
             let used = self.shared.ledger.used_bytes(owner).await?;
             if used.saturating_add(bytes) > bytes_max {

@@ -9,6 +9,7 @@ pub mod direct;
 pub mod error;
 pub mod files;
 pub mod finish;
+pub mod forms;
 pub mod gate;
 pub mod hooks;
 pub mod inspect;

@@ -152,6 +152,8 @@ impl Engine {
                 let app = self.app(&file).await;
                 Ok((upload, true, app))
             }
+            // Recorded meanwhile by whoever found the same object.
+            FileCreation::Known(known) if known.id == new.id => Ok((known, false, None)),
             FileCreation::Known(known) => {
                 self.drop_object(&new).await;
                 Ok((known, false, None))

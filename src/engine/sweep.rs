@@ -42,6 +42,8 @@ pub struct Swept {
     pub cleaned: u64,
     /// Objects without a file, and multipart uploads that nobody knows, removed.
     pub orphans: u64,
+    /// Files that came by forms, and that nobody had told of.
+    pub forms: u64,
     /// Deliveries to receivers that are no longer configured, given up.
     pub deliveries: u64,
     /// Rows that nobody needs any more: chunks, events, uploads.
@@ -51,8 +53,8 @@ pub struct Swept {
 impl Swept {
     /// Whether there was as much of something as one turn takes: there may be more.
     fn is_full(&self) -> bool {
-        let Self { merges, expired, cleaned, orphans, deliveries, rows: _ } = *self;
-        [merges, expired, cleaned, orphans, deliveries].into_iter().max() >= Some(u64::from(ROWS_PER_TURN))
+        let Self { merges, expired, cleaned, orphans, forms, deliveries, rows: _ } = *self;
+        [merges, expired, cleaned, orphans, forms, deliveries].into_iter().max() >= Some(u64::from(ROWS_PER_TURN))
     }
 }
 
@@ -121,6 +123,8 @@ impl Engine {
             merges: 0,
             expired: self.expire().await?,
             cleaned: self.clean_remains().await?,
+            // Found before it is condemned, a file is one.
+            forms: self.look_for_files(ROWS_PER_TURN).await?,
             orphans: self.remove_objects().await? + self.abort_strangers().await?,
             deliveries: self.forget_deliveries().await?,
             rows: self.forget_rows().await?,

@@ -14,8 +14,9 @@ use crate::domain::{Checksum, FileId, Refusal};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::hooks::Requester;
 use crate::engine::intake::Incoming;
-use crate::http::auth::{May, ReadFiles, WriteFiles, WriteUploads};
+use crate::http::auth::{May, ReadFiles, WriteFiles};
 use crate::http::form::{self, Way};
+use crate::http::links::Sender;
 use crate::http::problem::Problem;
 use crate::http::{Api, FileIdPath, Parameters, body, encode, pages as page};
 use crate::ledger::{FileFilter, PageStart};
@@ -32,7 +33,7 @@ pub(super) struct PostQuery {
 /// `POST /files`: one small file in one request, as a form or as a raw body.
 pub(super) async fn post(
     State(api): State<Api>,
-    caller: May<WriteUploads>,
+    Sender(grant): Sender,
     from: Requester,
     Parameters(query): Parameters<PostQuery>,
     headers: HeaderMap,
@@ -47,7 +48,7 @@ pub(super) async fn post(
     };
     let bytes = small.bytes.ok_or(Refusal::LengthRequired)?;
     small.wanted.from = from;
-    let put = api.engine.put_file(caller.grant.clone(), small.wanted, bytes, small.body).await?;
+    let put = api.engine.put_file(grant, small.wanted, bytes, small.body).await?;
     Ok((StatusCode::CREATED, Json(encode::told(encode::file(&put.file), &put.app))).into_response())
 }
 

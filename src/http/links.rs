@@ -1,21 +1,27 @@
 //! Links to a file that need no token: the store's own where it can make them,
 //! else ours, bound to its method, path, owner and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use http::request::Parts;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::access::Link;
-use crate::domain::{FileId, Owner, Refusal, Timestamp};
-use crate::http::auth::{May, ReadFiles};
+use crate::access::terms::WrittenTerms;
+use crate::domain::grant::{Grant, Scopes};
+use crate::domain::{FileId, Owner, Refusal, Terms, Timestamp};
+use crate::engine::forms::WantedForm;
+use crate::http::auth::{May, ReadFiles, WriteUploads};
 use crate::http::disposition::Disposition;
 use crate::http::problem::Problem;
 use crate::http::{Api, FileIdPath, Parameters, body};
@@ -87,7 +93,7 @@ fn own(
 ) -> String {
     // Whole seconds, and none of them too early.
     let expires = expires_at.plus(Duration::from_millis(999)).seconds();
-    let link = Link { method: method.as_str(), owner, file_id, disposition: &disposition.of(""), expires };
+    let link = Link { method: method.as_str(), owner, file_id, says: &disposition.of(""), expires };
     let signature = api.links.sign_link(&link);
     let host = api.public_url.as_deref().unwrap_or("").trim_end_matches('/');
     let mut url = format!("{host}/files/{file_id}/content?owner={}&expires={expires}", encoded(owner.as_str()));
@@ -139,9 +145,91 @@ impl FromRequestParts<Api> for Reader {
         let (Some(owner), Some(expires)) = (owner, expires) else { return Err(Refusal::SignatureInvalid.into()) };
         let disposition = Disposition { inline: query.inline.as_deref() == Some("true"), name: query.download_name };
         let shown = disposition.of("");
-        let link =
-            Link { method: parts.method.as_str(), owner: &owner, file_id: &file_id, disposition: &shown, expires };
+        let link = Link { method: parts.method.as_str(), owner: &owner, file_id: &file_id, says: &shown, expires };
         api.links.check_link(&link, signature)?;
         Ok(Self { owner, file_id, disposition })
+    }
+}
+
+/// What a link to upload says, beside whose file it is.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadLink {
+    file_name: String,
+    content_type: Option<String>,
+    terms: WrittenTerms,
+}
+
+/// A link by which anybody may send one file through us, on the terms of
+/// whoever asked for it.
+pub(super) fn sign_upload(api: &Api, grant: &Grant, wanted: &WantedForm) -> Result<(String, Timestamp), Refusal> {
+    api.engine.admit_small(grant, wanted)?;
+    let file_id = grant.file_id_for(None)?.unwrap_or_else(|| FileId::from_random(api.engine.clock().random()));
+    let terms =
+        Terms { file_bytes_max: Some(wanted.bytes_max), file_id: Some(file_id.clone()), ..(*grant.terms).clone() };
+    let says = UploadLink {
+        file_name: wanted.file_name.clone(),
+        content_type: wanted.content_type.clone(),
+        terms: WrittenTerms::of(&terms),
+    };
+    let says = serde_json::to_string(&says).map_err(|_| Refusal::Internal)?;
+    let expires_at = api.engine.clock().now().plus(wanted.expires_in);
+    // Whole seconds, and none of them too early.
+    let expires = expires_at.plus(Duration::from_millis(999)).seconds();
+    let link = Link { method: "POST", owner: &grant.owner, file_id: &file_id, says: &says, expires };
+    let signature = api.links.sign_link(&link);
+    let host = api.public_url.as_deref().unwrap_or("").trim_end_matches('/');
+    let (owner, file_name) = (encoded(grant.owner.as_str()), encoded(&wanted.file_name));
+    let mut url = format!("{host}/files?owner={owner}&fileId={file_id}&fileName={file_name}");
+    if let Some(mime) = &wanted.content_type {
+        url.push_str(&format!("&contentType={}", encoded(mime)));
+    }
+    url.push_str(&format!("&says={}&expires={expires}&signature={signature}", URL_SAFE_NO_PAD.encode(&says)));
+    Ok((url, expires_at))
+}
+
+/// Who sends a file in one request: by a token, or by a link.
+#[derive(Debug)]
+pub(super) struct Sender(pub(super) Grant);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadLinkQuery {
+    owner: Option<String>,
+    file_id: Option<String>,
+    file_name: Option<String>,
+    content_type: Option<String>,
+    says: Option<String>,
+    expires: Option<String>,
+    signature: Option<String>,
+}
+
+impl FromRequestParts<Api> for Sender {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let Parameters(query) = Parameters::<UploadLinkQuery>::from_request_parts(parts, api).await?;
+        let Some(signature) = &query.signature else {
+            let caller = May::<WriteUploads>::from_request_parts(parts, api).await?;
+            return Ok(Self(caller.grant.clone()));
+        };
+        let owner = query.owner.as_deref().and_then(|owner| Owner::parse(owner).ok());
+        let file_id = query.file_id.as_deref().and_then(|id| FileId::parse(id).ok());
+        let says = query.says.as_deref().and_then(|says| URL_SAFE_NO_PAD.decode(says).ok());
+        let says = says.and_then(|says| String::from_utf8(says).ok());
+        let expires = query.expires.as_deref().and_then(|expires| expires.parse().ok());
+        let (Some(owner), Some(file_id), Some(says), Some(expires)) = (owner, file_id, says, expires) else {
+            return Err(Refusal::SignatureInvalid.into());
+        };
+        let link = Link { method: parts.method.as_str(), owner: &owner, file_id: &file_id, says: &says, expires };
+        api.links.check_link(&link, signature)?;
+        let said: UploadLink = serde_json::from_str(&says).map_err(|_| Refusal::SignatureInvalid)?;
+        // What stands beside it is what it says, or was edited.
+        if query.file_name.as_ref() != Some(&said.file_name) || query.content_type != said.content_type {
+            return Err(Refusal::SignatureInvalid.into());
+        }
+        api.rates.of_subject(&owner)?;
+        let terms = said.terms.read()?;
+        Ok(Self(Grant { owner, scopes: Scopes::UPLOAD, terms: Arc::new(terms) }))
     }
 }

@@ -14,6 +14,7 @@ mod disposition;
 pub mod encode;
 pub mod files;
 pub mod form;
+mod forms;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 pub mod health;
@@ -41,7 +42,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::de::DeserializeOwned;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::access::{Access, AuthConfig, Authority};
+use crate::access::{Access, AuthConfig, Authority, OssCallbacks};
 use crate::domain::{FileId, Refusal};
 use crate::engine::Engine;
 
@@ -62,6 +63,7 @@ pub struct Api {
     large_answers: large::LargeAnswers,
     rates: Arc<rates::Rates>,
     links: Authority,
+    callbacks: Option<Arc<OssCallbacks>>,
     public_url: Option<Arc<str>>,
     health: Health,
     /// The port we listen on: part of our own name.
@@ -77,6 +79,8 @@ pub struct Setup<'a> {
     pub access: Arc<Access>,
     /// Signs links, and tokens where there are any.
     pub authority: Authority,
+    /// Whether callbacks are OSS's, if any are to come.
+    pub callbacks: Option<Arc<OssCallbacks>>,
     /// `limits.*`
     pub limits: &'a LimitsConfig,
     /// `auth.*`
@@ -94,7 +98,7 @@ pub struct Setup<'a> {
 impl Api {
     /// A listener's own.
     pub fn new(setup: Setup<'_>) -> Self {
-        let Setup { engine, access, authority, limits, auth, cors, public_url, health, port } = setup;
+        let Setup { engine, access, authority, callbacks, limits, auth, cors, public_url, health, port } = setup;
         Self {
             engine,
             access,
@@ -106,6 +110,7 @@ impl Api {
             large_answers: large::LargeAnswers::default(),
             rates: Arc::new(rates::Rates::new(limits.rate, auth.refresh_rate)),
             links: authority,
+            callbacks,
             public_url: public_url.map(Into::into),
             health,
             port,
@@ -123,6 +128,7 @@ impl FromRef<Api> for Health {
 pub fn public(api: Api) -> Router {
     let routes: Router<Api> = Router::new()
         .route("/uploads", post(uploads::create).get(uploads::list))
+        .route("/uploads/sign", post(forms::sign))
         .route("/uploads/{fileId}", get(uploads::get).delete(uploads::abort))
         .route("/uploads/{fileId}/parts/sign", post(direct::sign_parts))
         .route("/chunks", post(chunks::post).get(chunks::get).put(chunks::put_by_headers))
@@ -133,6 +139,7 @@ pub fn public(api: Api) -> Router {
         .route("/files/{fileId}", get(files::get).delete(files::delete))
         .route("/files/{fileId}/content", get(content::content))
         .route("/files/{fileId}/sign", post(links::sign))
+        .route("/callbacks/oss", post(forms::oss_callback))
         .route("/auth/tokens", post(tokens::log_in))
         .route("/auth/refresh", post(tokens::refresh))
         .route("/auth/revoke", post(tokens::revoke))

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::domain::{File, FileId, Owner, Upload};
+use crate::domain::{File, FileId, ObjectKey, Owner, Upload};
 use crate::ledger::create::{retire, unless_contended};
 use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
@@ -104,6 +104,18 @@ impl Ledger {
         let text = concat!("SELECT ", file_columns!(), " FROM files f WHERE f.owner = $1 AND f.file_id = $2");
         let query = sql(text).bind(owner.as_str()).bind(file_id.as_str());
         self.read().await?.row(query).await?.as_ref().map(rows::file).transpose()
+    }
+}
+
+impl Ledger {
+    /// The file whose object lies under this key.
+    pub async fn file_of_key(&self, key: &ObjectKey) -> Result<Option<File>, LedgerError> {
+        let text = concat!(
+            "SELECT ",
+            file_columns!(),
+            " FROM files f WHERE f.id IN (SELECT u.id FROM uploads u WHERE u.object_key = $1 AND u.holds_key)"
+        );
+        self.read().await?.row(sql(text).bind(key.as_str())).await?.as_ref().map(rows::file).transpose()
     }
 }
 

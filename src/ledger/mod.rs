@@ -9,7 +9,7 @@
 //! - `db` makes two databases one; `rows` reads what they hold;
 //! - `writer` commits what many ask for at once in one batch; `record` is what
 //!   it does for chunks;
-//! - `create`, `underway`, `uploads`, `states`, `chunks`, `files`, `sweeping`, `jobs` and `outbox`
+//! - `create`, `underway`, `uploads`, `states`, `chunks`, `files`, `forms`, `sweeping`, `jobs` and `outbox`
 //!   are the questions and the arrows themselves.
 
 mod attempts;
@@ -20,6 +20,7 @@ mod create;
 mod db;
 pub mod error;
 mod files;
+mod forms;
 mod jobs;
 mod keys;
 mod listing;
@@ -62,6 +63,7 @@ pub use config::DatabaseConfig;
 pub use create::Creation;
 pub use error::{LedgerError, OpenError};
 pub use files::FileCreation;
+pub use forms::AwaitedFile;
 pub use jobs::JobClaim;
 pub use listing::{FileFilter, PageStart};
 pub use open::Migrated;

@@ -359,12 +359,12 @@ mod tests {
             let ledger = ledger.clone();
             tasks.spawn(async move {
                 let text = if n % 5 == 0 {
-                    "UPDATE owners SET nonsense = 1"
+                    "UPDATE owners SET nonsense = $1"
                 } else {
-                    "UPDATE uploads SET begins = begins + 1"
+                    "UPDATE uploads SET begins = begins + 1 WHERE id = $1"
                 };
-                let run =
-                    ledger.write(move |conn| Box::pin(async move { conn.swapped(sql(text)).await.map(End::Commit) }));
+                let one = sql(text).bind(UPLOAD);
+                let run = ledger.write(move |conn| Box::pin(async move { conn.swapped(one).await.map(End::Commit) }));
                 (n, run.await, ledger.record_chunk(chunk(n, "e")).await)
             });
         }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::domain::{Crc64, ObjectKey, Part, PartNumber, SessionId};
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Reading, SignedPut, Store, StoreError, StoredObject,
-    StoredPart, Target, error,
+    Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedPut, Store, StoreError,
+    StoredObject, StoredPart, Target, error,
 };
 
 /// The calls of a store that can be made to fail.
@@ -334,6 +334,10 @@ impl Store for FaultyStore {
 
     fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
         self.inner.sign_part(target, number, expires_in)
+    }
+
+    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
+        self.inner.sign_form(ask)
     }
 }
 

@@ -12,8 +12,8 @@ use crate::domain::{ObjectKey, Part, PartNumber, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, BreakerConfig, Download, Limits, ListedUpload, NewPart, Reading, SignedPut, Store, StoreError,
-    StoredObject, StoredPart, Target,
+    Begin, Body, BreakerConfig, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedPut,
+    Store, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -179,5 +179,9 @@ impl Store for Guarded {
 
     fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
         self.inner.sign_part(target, number, expires_in)
+    }
+
+    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
+        self.inner.sign_form(ask)
     }
 }

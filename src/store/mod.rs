@@ -117,6 +117,28 @@ pub struct SignedPut {
     pub headers: Vec<(&'static str, &'static str)>,
 }
 
+/// A file that somebody is to send in a form, without us.
+#[derive(Clone, Debug)]
+pub struct FormAsk<'a> {
+    /// Where its object will lie.
+    pub key: &'a ObjectKey,
+    /// MIME type; none lets the form say it.
+    pub content_type: Option<&'a str>,
+    /// The longest that it may be, in bytes.
+    pub bytes_max: u64,
+    /// For how long.
+    pub expires_in: Duration,
+}
+
+/// A form for one file: these fields, and then `file`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedForm {
+    /// Where it is posted.
+    pub url: String,
+    /// Each exactly as it is.
+    pub fields: Vec<(String, String)>,
+}
+
 /// A multipart upload in the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
@@ -257,6 +279,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// How anybody may put this part for a while, where `Limits::direct` says
     /// that they may. Nothing bounds what they send: `list_parts` tells.
     fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut>;
+
+    /// A form by which anybody may put this object for a while, once: the store
+    /// takes nothing larger, and writes nothing over. None where it has no such.
+    fn sign_form(&self, _ask: &FormAsk<'_>) -> Option<SignedForm> {
+        None
+    }
 }
 
 /// A body of bytes that are all here already.

@@ -1,16 +1,16 @@
 //! Headless Chromium against a real gateway: the stories in
 //! `tests/clients/browser`, each with the gateway it needs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use crate::access::{KEY, TOKENS};
 use crate::harness::{Gateway, On, free_address};
-
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/browser");
+use crate::node;
+use crate::signed_forms::CALLBACKS;
 
 /// One browser at a time: each is as many processes as this machine has cores.
 static BROWSER: Mutex<()> = Mutex::const_new(());
@@ -72,29 +72,33 @@ async fn a_gigabyte_goes_straight_to_the_store_and_resumes_there() {
     run("direct.js", On::OssAndPostgres, &[("CORS__ALLOWED_ORIGINS", &application)], &[&application]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_goes_straight_to_the_store_which_tells_the_gateway() {
+    let application = format!("http://{}", free_address());
+    let settings = [&CALLBACKS[..], &[("CORS__ALLOWED_ORIGINS", application.as_str())]].concat();
+    let gateway = Gateway::start_with(On::OssAndPostgres, &settings).await;
+    let said = on_gateway("form.js", &gateway, &[&application]).await;
+    let file_id = said.lines().find_map(|line| line.strip_prefix("fileId ")).expect("the browser heard of its file");
+    assert_eq!(gateway.get(&format!("/files/{file_id}")).await.json["fileName"], "me.png");
+    let event = gateway.hooks.wait_for(file_id).await;
+    assert_eq!(event.json["type"], "upload.completed");
+    let emulator = gateway.emulator.as_ref().expect("an emulator");
+    assert_eq!((emulator.calls("postObject").await, emulator.calls("putObject").await), (2, 0));
+}
+
 async fn run(script: &str, on: On, settings: &[(&str, &str)], arguments: &[&str]) {
-    let folder = installed().await;
+    on_gateway(script, &Gateway::start_with(on, settings).await, arguments).await;
+}
+
+/// What the story said, which must end well.
+async fn on_gateway(script: &str, gateway: &Gateway, arguments: &[&str]) -> String {
+    let folder = node::folder("browser", "playwright-core").await;
     let _turn = BROWSER.lock().await;
-    let gateway = Gateway::start_with(on, settings).await;
     let mut command = Command::new("node");
     command.arg(script).arg(gateway.url("")).args(arguments).current_dir(folder);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("node runs");
     let (said, complaints) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{script} on {on:?}\n{said}");
-    assert!(output.status.success(), "{script} on {on:?}\n{said}{complaints}\n{}", gateway.log());
-}
-
-/// The scripts' folder, with what `package-lock.json` names.
-async fn installed() -> &'static Path {
-    static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
-    let install = || async {
-        let folder = PathBuf::from(SCRIPTS);
-        if !folder.join("node_modules/playwright-core").is_dir() {
-            let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).output().await;
-            let npm = npm.expect("npm runs: these tests need node 20, npm and Chromium (apt-get install chromium npm)");
-            assert!(npm.status.success(), "npm ci: {}", String::from_utf8_lossy(&npm.stderr));
-        }
-        folder
-    };
-    FOLDER.get_or_init(install).await
+    println!("{script}\n{said}");
+    assert!(output.status.success(), "{script}\n{said}{complaints}\n{}", gateway.log());
+    said.into_owned()
 }

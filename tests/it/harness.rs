@@ -55,6 +55,7 @@ impl Gateway {
     }
 
     /// With configuration as the environment has it: `("LIMITS__QUEUE_WAIT", "1s")`.
+    /// In a value, `{address}` is the gateway's own, `{emulator}` its store's.
     pub(crate) async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
         Self::start_flagged(on, settings, &[]).await
     }
@@ -84,7 +85,9 @@ impl Gateway {
         }
         for (key, value) in settings {
             environment.retain(|(known, _)| known != key);
-            environment.push(((*key).to_owned(), (*value).to_owned()));
+            let emulator = emulator.as_ref().map(|emulator| emulator.address.to_string()).unwrap_or_default();
+            let value = value.replace("{address}", &address.to_string()).replace("{emulator}", &emulator);
+            environment.push(((*key).to_owned(), value));
         }
         let http = client();
         let mut gateway = Self { address, admin, folder, hooks, emulator, http, environment, flags, process: None };
@@ -118,6 +121,12 @@ impl Gateway {
             Self { address, admin, folder, hooks, emulator: None, http, environment, flags, process: None };
         gateway.boot().await;
         gateway
+    }
+
+    /// What it was configured with.
+    pub(crate) fn setting(&self, key: &str) -> String {
+        let found = self.environment.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.clone()).unwrap_or_else(|| panic!("{key} is not set"))
     }
 
     /// Starts the process and waits until it answers.

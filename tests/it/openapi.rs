@@ -6,6 +6,7 @@
 mod application;
 pub(crate) mod contract;
 mod direct;
+mod forms;
 mod hostile;
 mod limits;
 mod outages;
@@ -24,12 +25,11 @@ use crate::harness::{Answer, Gateway, On, content};
 use contract::{CHUNK, Contract, chunk_fields, with_form};
 
 /// Codes that no operation of the document answers with.
-const OF_NO_OPERATION: [&str; 3] = [
+const OF_NO_OPERATION: [&str; 2] = [
     // Preflights; `refusals` sends them.
     "cors_origin_not_allowed",
     // `routes` asks for what is not there.
     "method_not_allowed",
-    "not_found",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +45,7 @@ async fn every_operation_gives_every_answer_that_is_described() {
         Box::pin(tokens::outage(&contract)),
         Box::pin(application::story(&contract)),
         Box::pin(direct::story(&contract)),
+        Box::pin(forms::story(&contract)),
     );
     let seen = contract.seen();
     let missing: Vec<_> = contract.described().into_iter().filter(|answer| !seen.contains(answer)).collect();
@@ -63,7 +64,8 @@ async fn successes(contract: &Contract) {
     stories::forms(contract, &gateway, &bytes).await;
     stories::files(contract, &gateway, &bytes).await;
     let open = |operation: &contract::Operation<'_>| !operation.is_guarded() && !operation.is_of_tokens();
-    for operation in contract.operations().into_iter().filter(open) {
+    let of_us = |operation: &contract::Operation<'_>| !operation.is_of_store();
+    for operation in contract.operations().into_iter().filter(of_us).filter(open) {
         assert_eq!(contract.ask(operation.path, operation.sample(&gateway)).await.status, 200);
     }
     for operation in contract.operations().into_iter().filter(|operation| !open(operation)) {
@@ -75,9 +77,10 @@ async fn successes(contract: &Contract) {
 async fn guards(contract: &Contract) {
     let keys = [("AUTH__MODE", "keys"), ("AUTH__API_KEYS", "app:ck_0123456789abcdef")];
     let gateway = Gateway::start_with(On::FileAndSqlite, &keys).await;
-    for operation in
-        contract.operations().into_iter().filter(|operation| operation.is_guarded() || !operation.is_of_tokens())
-    {
+    let asks = |operation: &contract::Operation<'_>| {
+        operation.is_guarded() || !(operation.is_of_tokens() || operation.is_of_store())
+    };
+    for operation in contract.operations().into_iter().filter(asks) {
         let expected = if operation.is_guarded() { 401 } else { 200 };
         for key in [None, Some("ck_wrong")] {
             let request = operation.sample(&gateway);

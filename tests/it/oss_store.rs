@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chunkgate::clock::SystemClock;
 use chunkgate::domain::{Crc64, ObjectKey, PartNumber};
-use chunkgate::emulator::{Emulator, EmulatorConfig};
+use chunkgate::emulator::{Emulator, EmulatorConfig, EmulatorOptions};
 use chunkgate::serve::{ServeLimits, serve};
 use chunkgate::store::oss::{OssConfig, OssStore, SignatureVersion};
 use chunkgate::store::{Begin, NewPart, Store, StoreConfig, StoreError, StoreKind, Target, body_of, conformance};
@@ -41,6 +41,7 @@ impl Bucket {
             access_key_secret: Secret::new("sk"),
             region: "cn-hangzhou".to_owned(),
             data_dir: folder.path().to_owned(),
+            options: EmulatorOptions::default(),
         };
         let emulator = Emulator::open(config, Arc::new(SystemClock::new())).expect("the emulator opens");
         let stop = CancellationToken::new();

@@ -32,7 +32,7 @@ pub(crate) async fn python(name: &str) -> PathBuf {
     python
 }
 
-fn environment(name: &str) -> PathBuf {
+pub(crate) fn environment(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp lies in target");
     target.join(format!("clients/{name}-venv"))
 }

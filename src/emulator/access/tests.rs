@@ -4,7 +4,7 @@ use super::*;
 use crate::store::oss::SignatureVersion;
 use crate::store::oss::sign::{self, Request, Signer};
 
-const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou" };
+const KEY: AccessKey<'static> = AccessKey { id: "ak", secret: "sk", region: "cn-hangzhou", token: None, expires: None };
 const VERSIONS: [SignatureVersion; 2] = [SignatureVersion::V1, SignatureVersion::V4];
 type Pairs = Vec<(String, String)>;
 
@@ -25,7 +25,7 @@ fn request(query: &Pairs) -> Request<'_> {
 }
 
 fn code(signable: &Signable<'_>, at: Timestamp) -> Result<(), &'static str> {
-    verify(KEY, at, signable).map_err(|error| error.code)
+    verify(&[KEY], at, signable).map_err(|error| error.code)
 }
 
 fn signed(version: SignatureVersion, signer: &Signer<'_>, query: &Pairs) -> HeaderMap {
@@ -76,17 +76,75 @@ fn other_keys_secrets_and_regions_are_told_apart() {
     for version in VERSIONS {
         let with = |signer: Signer<'_>| {
             let headers = signed(version, &signer, &query);
-            verify(KEY, now(), &request(&query).with(&query, &headers))
+            verify(&[KEY], now(), &request(&query).with(&query, &headers))
         };
         assert_eq!(with(Signer { access_key_id: "other", ..signer() }).map_err(|e| e.code), Err("InvalidAccessKeyId"));
         let error = with(Signer { access_key_secret: "other", ..signer() }).expect_err("refused");
         assert_eq!((error.code, error.ec), ("SignatureDoesNotMatch", "0002-00000040"));
         assert!(error.details.iter().any(|(name, value)| *name == "StringToSign" && value.contains('\n')));
-        assert_eq!(with(Signer { security_token: Some("t"), ..signer() }), Ok(()));
+        let error = with(Signer { security_token: Some("t"), ..signer() }).expect_err("nobody gave it");
+        assert_eq!((error.code, error.ec), ("InvalidSecurityToken", "0002-00000008"));
     }
     let headers = signed(SignatureVersion::V4, &Signer { region: "cn-beijing", ..signer() }, &query);
-    let error = verify(KEY, now(), &request(&query).with(&query, &headers)).expect_err("refused");
+    let error = verify(&[KEY], now(), &request(&query).with(&query, &headers)).expect_err("refused");
     assert_eq!((error.code, error.ec), ("InvalidArgument", "0002-00000226"));
+}
+
+#[test]
+fn a_key_of_sts_comes_with_its_token_and_until_it_expires() {
+    let (query, none) = (pairs(), HeaderMap::new());
+    let keys = [KEY, AccessKey { id: "STS.1", token: Some("t"), expires: Some(now()), ..KEY }];
+    for version in VERSIONS {
+        let with = |security_token, at: Timestamp| {
+            let signer = Signer { access_key_id: "STS.1", security_token, ..signer() };
+            let headers = signed(version, &signer, &query);
+            let in_headers = verify(&keys, at, &request(&query).with(&query, &headers)).map_err(|e| e.code);
+            let life = Duration::from_secs(600);
+            let presigned = sign::presign(version, &signer, now(), life, &request(&query), &none);
+            let in_query = verify(&keys, at, &request(&query).with(&presigned, &none)).map_err(|e| e.code);
+            assert_eq!(in_headers, in_query, "{version:?}");
+            in_headers
+        };
+        let before = now().minus(Duration::from_secs(1));
+        assert_eq!(with(Some("t"), before), Ok(()), "{version:?}");
+        assert_eq!(with(Some("t"), now()), Err("SecurityTokenExpired"));
+        assert_eq!(with(Some("u"), before), Err("InvalidSecurityToken"));
+        assert_eq!(with(None, before), Err("InvalidAccessKeyId"));
+    }
+}
+
+#[test]
+fn a_form_is_signed_by_its_policy() {
+    let at = Timestamp::from_millis(1_795_255_740_000);
+    let verified = |policy: &str, fields: &[(&str, &str)]| {
+        let field = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        verify_policy(&[KEY], at, policy, field).map_err(|error| error.code)
+    };
+    // The document's own vector (reference: oss-protocol.md, "PostObject policy").
+    let policy = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(
+            "{\"expiration\":\"2026-12-01T12:00:00.000Z\",\"conditions\":[{\"bucket\":\"bkt\"},\
+             [\"content-length-range\",1,1024],[\"eq\",\"$key\",\"a.txt\"]]}",
+        )
+    };
+    let v1 = [("ossaccesskeyid", "ak"), ("signature", "qioV8yR+pZuFDaDq/G/uoc7pp7s=")];
+    assert_eq!(verified(&policy, &v1), Ok(()));
+    assert_eq!(verified("e30=", &v1), Err("SignatureDoesNotMatch"));
+    assert_eq!(verified(&policy, &v1[..1]), Err("InvalidArgument"));
+    let scope = v4::Scope::new("20261121T100900Z", "cn-hangzhou");
+    let (credential, signature) = (format!("ak/{}", scope.text()), v4::signature("sk", &scope, &policy));
+    let v4 = [
+        ("x-oss-signature-version", v4::ALGORITHM),
+        ("x-oss-credential", &credential),
+        ("x-oss-date", "20261121T100900Z"),
+        ("x-oss-signature", &signature),
+    ];
+    assert_eq!(verified(&policy, &v4), Ok(()));
+    assert_eq!(verified("e30=", &v4), Err("SignatureDoesNotMatch"));
+    assert_eq!(verified(&policy, &v4[..3]), Err("InvalidArgument"));
+    let old = [v4[0], v4[1], ("x-oss-date", "20261120T100900Z"), v4[3]];
+    assert_eq!(verified(&policy, &old), Err("InvalidArgument"), "its scope is of another day");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
@@ -55,6 +56,34 @@ impl BlobDir {
             all.extend(entry?.file_name().into_string().ok().and_then(|name| BlobId::try_from(name).ok()));
         }
         Ok(all)
+    }
+}
+
+/// A file that an object is made of. It stays while anybody reads the object,
+/// and goes with the last of them once no object has it any more.
+#[derive(Debug)]
+pub(crate) struct BlobFile {
+    pub(super) id: BlobId,
+    blobs: BlobDir,
+    rubbish: AtomicBool,
+}
+
+impl BlobFile {
+    pub(super) const fn new(id: BlobId, blobs: BlobDir) -> Self {
+        Self { id, blobs, rubbish: AtomicBool::new(false) }
+    }
+
+    /// No object has it any more.
+    pub(super) fn drop_later(&self) {
+        self.rubbish.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for BlobFile {
+    fn drop(&mut self) {
+        if self.rubbish.load(Ordering::Acquire) {
+            self.blobs.remove(self.id);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::blob::BlobDir;
 use super::objects::Object;
 use super::record::{BlobId, ObjectRecord, PartRecord, UploadRecord};
+use super::settings::{CORS_OF_A_NEW_BUCKET, Setting};
 use super::uploads::Upload;
 use super::{Storage, locked};
 use crate::clock::Clock;
@@ -33,6 +34,9 @@ pub enum OpenError {
         /// What is wrong with it.
         error: serde_json::Error,
     },
+    /// Nobody can be called back.
+    #[error("no HTTP client: {0}")]
+    Client(reqwest::Error),
     /// The disk failed, or permissions are missing.
     #[error("{path}: {error}")]
     Io {
@@ -58,9 +62,11 @@ impl Storage {
 
         let objects = load_objects(&root, &blobs)?;
         let uploads = load_uploads(&root)?;
+        let settings = load_settings(&root).map_err(failed)?;
         let storage = Self {
             objects: Mutex::new(objects),
             uploads: Mutex::new(uploads),
+            settings: Mutex::new(settings),
             blobs,
             clock,
             records_written: AtomicU64::new(0),
@@ -105,14 +111,30 @@ fn prepare(root: &Path) -> io::Result<BlobDir> {
     for name in ["blobs", "objects", "uploads", "tmp"] {
         std::fs::create_dir_all(root.join(name))?;
     }
+    if !root.join("settings").exists() {
+        std::fs::create_dir(root.join("settings"))?;
+        std::fs::write(root.join("settings").join(Setting::Cors.file_name()), CORS_OF_A_NEW_BUCKET)?;
+    }
     Ok(BlobDir(root.join("blobs")))
+}
+
+fn load_settings(root: &Path) -> io::Result<BTreeMap<Setting, String>> {
+    let mut settings = BTreeMap::new();
+    for setting in Setting::ALL {
+        match std::fs::read_to_string(root.join("settings").join(setting.file_name())) {
+            Ok(document) => drop(settings.insert(setting, document)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(settings)
 }
 
 fn load_objects(root: &Path, blobs: &BlobDir) -> Result<BTreeMap<String, Arc<Object>>, OpenError> {
     let mut objects = BTreeMap::new();
     for path in entries(&root.join("objects"))? {
         let record: ObjectRecord = read(&path)?;
-        objects.insert(record.key.clone(), Arc::new(Object::new(record, blobs.clone())));
+        objects.insert(record.key.clone(), Arc::new(Object::new(record, blobs, None)));
     }
     Ok(objects)
 }
@@ -158,7 +180,7 @@ mod tests {
     use super::*;
     use crate::clock::{SystemClock, TestClock};
     use crate::domain::{PartNumber, Timestamp};
-    use crate::emulator::storage::{Blob, Chosen, Precondition};
+    use crate::emulator::storage::{Blob, Chosen, Precondition, Properties};
 
     fn open(dir: &Path) -> Storage {
         Storage::open(dir, "bkt", Arc::new(TestClock::at(Timestamp::from_millis(0)))).expect("opens")
@@ -179,8 +201,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let upload_id = {
             let storage = open(dir.path());
-            storage.put_object("a/b", blob(&storage, b"hello"), vec![], Precondition::None).expect("put");
-            let upload = storage.initiate("k", vec![], Precondition::None).expect("begun");
+            storage
+                .put_object("a/b", blob(&storage, b"hello"), Properties::default(), Precondition::None)
+                .expect("put");
+            let upload = storage.initiate("k", Properties::default(), Precondition::None).expect("begun");
             storage.put_part(&upload, number(2), blob(&storage, b"old")).expect("part");
             storage.put_part(&upload, number(2), blob(&storage, b"new one")).expect("part");
             drop(blob(&storage, b"broken off"));
@@ -198,15 +222,15 @@ mod tests {
     fn a_completed_upload_is_gone_and_its_object_stays() {
         let dir = tempfile::tempdir().expect("a folder");
         let storage = open(dir.path());
-        let upload = storage.initiate("k", vec![], Precondition::None).expect("begun");
+        let upload = storage.initiate("k", Properties::default(), Precondition::None).expect("begun");
         storage.put_part(&upload, number(1), blob(&storage, b"left over")).expect("part");
         let last = storage.put_part(&upload, number(2), blob(&storage, b"kept")).expect("part");
         let chosen = Chosen::Listed(vec![(2, last.etag)]);
-        let object = storage.complete(&upload, &chosen, Precondition::None).expect("completes");
+        let object = storage.complete(&upload, &chosen, None, Precondition::None).expect("completes");
         assert_eq!(object.bytes, 4);
         let late = blob(&storage, b"too late");
         assert!(storage.put_part(&upload, number(3), late).is_err());
-        assert!(storage.complete(&upload, &chosen, Precondition::None).is_err());
+        assert!(storage.complete(&upload, &chosen, None, Precondition::None).is_err());
         assert!(storage.abort(&upload).is_err());
         assert_eq!(storage.upload_counts(), (0, 0));
         assert_eq!(storage.blobs.list().expect("lists").len(), 1);
@@ -218,17 +242,46 @@ mod tests {
     fn an_object_can_be_read_while_it_is_replaced() {
         let dir = tempfile::tempdir().expect("a folder");
         let storage = open(dir.path());
-        let old = storage.put_object("k", blob(&storage, b"old"), vec![], Precondition::None).expect("put");
-        storage.put_object("k", blob(&storage, b"new"), vec![], Precondition::None).expect("put");
+        let old =
+            storage.put_object("k", blob(&storage, b"old"), Properties::default(), Precondition::None).expect("put");
+        storage.put_object("k", blob(&storage, b"new"), Properties::default(), Precondition::None).expect("put");
         assert!(storage.blobs.open(old.segments[0].blob).is_ok());
         let segment = old.segments[0];
         drop(old);
         assert!(storage.blobs.open(segment.blob).is_err());
-        let refused = storage.put_object("k", blob(&storage, b"x"), vec![], Precondition::Absent);
+        let refused = storage.put_object("k", blob(&storage, b"x"), Properties::default(), Precondition::Absent);
         assert!(refused.is_err());
         storage.delete_object("k").expect("deletes");
         storage.delete_object("k").expect("is gone");
         assert_eq!(storage.blobs.list().expect("lists"), []);
+    }
+
+    #[test]
+    fn what_an_object_shares_with_its_successor_stays() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let storage = open(dir.path());
+        let append = |position, bytes| {
+            storage
+                .append_object("k", position, blob(&storage, bytes), Properties::default())
+                .map_err(|e| e.to_string())
+        };
+        let first = append(0, b"12345").expect("begins");
+        assert_eq!(append(4, b"x").expect_err("not its end"), "the object has 5 bytes");
+        let whole = append(5, b"6789").expect("grows");
+        assert_eq!((whole.bytes, whole.crc64()), (9, crate::domain::Crc64::of(b"123456789")));
+        drop((first, whole));
+        storage
+            .change_object("k", |properties| properties.tags.push(("a".to_owned(), "b".to_owned())))
+            .expect("is there");
+        assert_eq!(storage.blobs.list().expect("lists").len(), 2);
+        drop(storage);
+        let storage = open(dir.path());
+        let object = storage.object("k").expect("is there");
+        assert_eq!((object.segments.len(), object.properties.tags.len()), (2, 1));
+        storage.put_object("k", blob(&storage, b"new"), Properties::default(), Precondition::None).expect("put");
+        assert!(storage.append_object("k", 3, blob(&storage, b"x"), Properties::default()).is_err());
+        drop(object);
+        assert_eq!(storage.blobs.list().expect("lists").len(), 1);
     }
 
     #[test]

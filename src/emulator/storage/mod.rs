@@ -7,6 +7,7 @@
 //!                     objects/cd….json         an object; named by the SHA-256 of its key
 //!                     uploads/{id}/upload.json a multipart upload
 //!                     uploads/{id}/00001.json  one of its parts
+//!                     settings/cors.xml        what the bucket is told about itself
 //!                     tmp/                     records being written
 //! ```
 //!
@@ -22,6 +23,7 @@ mod blob;
 mod load;
 mod objects;
 mod record;
+mod settings;
 mod uploads;
 
 use std::collections::BTreeMap;
@@ -40,7 +42,10 @@ pub use load::OpenError;
 pub(crate) use objects::{Object, Precondition};
 #[cfg(any(test, fuzzing))]
 pub(crate) use record::BlobId;
-pub(crate) use record::{KeptHeaders, ObjectRecord, ObjectType, PartRecord, Segment, UploadRecord};
+pub(crate) use record::{
+    Acl, KeptHeaders, ObjectRecord, ObjectType, PartRecord, Properties, Segment, Tags, UploadRecord,
+};
+pub(crate) use settings::Setting;
 pub(crate) use uploads::{Chosen, Upload};
 
 /// Why the storage did not do what it was asked.
@@ -49,6 +54,18 @@ pub(crate) enum StorageError {
     /// There is no such multipart upload.
     #[error("no such upload")]
     NoSuchUpload,
+    /// There is no such object.
+    #[error("no such object")]
+    NoSuchObject,
+    /// The object was not begun by appending.
+    #[error("the object cannot grow")]
+    NotAppendable,
+    /// What is appended does not begin where the object ends.
+    #[error("the object has {bytes} bytes")]
+    NotAtTheEnd {
+        /// Where it ends.
+        bytes: u64,
+    },
     /// The object is there and must not be overwritten.
     #[error("the object exists")]
     ObjectExists,
@@ -83,6 +100,7 @@ pub(crate) struct Storage {
     objects: Mutex<BTreeMap<String, Arc<Object>>>,
     /// By key and upload id, as ListMultipartUploads orders them.
     uploads: Mutex<BTreeMap<(String, String), Arc<Upload>>>,
+    settings: Mutex<BTreeMap<Setting, String>>,
     records_written: AtomicU64,
     /// Locked until the process ends, however it ends.
     _lock: File,
@@ -101,9 +119,13 @@ impl Storage {
 
     /// Writes a record aside; `Record::publish` then puts it in its place.
     fn write_record(&self, record: &impl Serialize) -> io::Result<Record> {
+        self.write_aside(&serde_json::to_vec(record)?)
+    }
+
+    fn write_aside(&self, content: &[u8]) -> io::Result<Record> {
         let number = self.records_written.fetch_add(1, Ordering::Relaxed);
         let record_file = Record(self.root.join("tmp").join(number.to_string()));
-        std::fs::write(&record_file.0, serde_json::to_vec(record)?)?;
+        std::fs::write(&record_file.0, content)?;
         Ok(record_file)
     }
 }

@@ -7,6 +7,54 @@ use crate::domain::{Crc64, Timestamp};
 /// The headers of an object that come back when it is read, by lower-case name.
 pub(crate) type KeptHeaders = Vec<(String, String)>;
 
+/// Pairs by which objects are found and billed.
+pub(crate) type Tags = Vec<(String, String)>;
+
+/// Who else may read or write an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Acl {
+    /// As its bucket, which is private.
+    #[default]
+    Default,
+    Private,
+    PublicRead,
+    PublicReadWrite,
+}
+
+impl Acl {
+    /// As OSS writes it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Private => "private",
+            Self::PublicRead => "public-read",
+            Self::PublicReadWrite => "public-read-write",
+        }
+    }
+
+    /// Reads what OSS writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Default, Self::Private, Self::PublicRead, Self::PublicReadWrite];
+        all.into_iter().find(|acl| acl.name() == text)
+    }
+
+    /// Whether anybody may read.
+    pub(crate) const fn is_public(self) -> bool {
+        matches!(self, Self::PublicRead | Self::PublicReadWrite)
+    }
+}
+
+/// What a client says of an object beside its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Properties {
+    pub headers: KeptHeaders,
+    #[serde(default)]
+    pub tags: Tags,
+    #[serde(default)]
+    pub acl: Acl,
+}
+
 /// Bytes of a file in `blobs/`, all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Segment {
@@ -42,6 +90,8 @@ pub(crate) enum ObjectType {
     Normal,
     /// By CompleteMultipartUpload.
     Multipart,
+    /// By AppendObject: it can grow.
+    Appendable,
 }
 
 impl ObjectType {
@@ -50,6 +100,7 @@ impl ObjectType {
         match self {
             Self::Normal => "Normal",
             Self::Multipart => "Multipart",
+            Self::Appendable => "Appendable",
         }
     }
 }
@@ -65,7 +116,8 @@ pub(crate) struct ObjectRecord {
     pub crc64: u64,
     pub object_type: ObjectType,
     pub modified_millis: i64,
-    pub headers: KeptHeaders,
+    #[serde(flatten)]
+    pub properties: Properties,
     /// The upload that it was completed from: if that is still there when the
     /// emulator starts, it was killed between the two.
     pub upload_id: Option<String>,
@@ -78,7 +130,8 @@ pub(crate) struct UploadRecord {
     pub upload_id: String,
     pub key: String,
     pub initiated_millis: i64,
-    pub headers: KeptHeaders,
+    #[serde(flatten)]
+    pub properties: Properties,
     pub forbid_overwrite: bool,
 }
 
@@ -98,6 +151,16 @@ impl ObjectRecord {
     /// When it was written.
     pub(crate) const fn modified(&self) -> Timestamp {
         Timestamp::from_millis(self.modified_millis)
+    }
+
+    /// A header that came with it, by its lower-case name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.properties.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `Standard`, unless it was told otherwise.
+    pub(crate) fn storage_class(&self) -> &str {
+        self.header("x-oss-storage-class").unwrap_or("Standard")
     }
 
     /// Of all its bytes.

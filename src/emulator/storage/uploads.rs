@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use super::blob::Blob;
 use super::objects::{Object, Precondition};
-use super::record::{BlobId, KeptHeaders, ObjectRecord, ObjectType, PartRecord, Segment, UploadRecord};
+use super::record::{Acl, BlobId, ObjectRecord, ObjectType, PartRecord, Properties, Segment, UploadRecord};
 use super::{Storage, StorageError, locked};
 use crate::domain::PartNumber;
 use crate::domain::join::joined;
@@ -53,7 +53,7 @@ impl Storage {
     pub(crate) fn initiate(
         &self,
         key: &str,
-        headers: KeptHeaders,
+        properties: Properties,
         precondition: Precondition,
     ) -> Result<Arc<Upload>, StorageError> {
         if precondition == Precondition::Absent && self.object(key).is_some() {
@@ -73,7 +73,7 @@ impl Storage {
             upload_id,
             key: key.to_owned(),
             initiated_millis: self.clock.now().millis(),
-            headers,
+            properties,
             forbid_overwrite: precondition == Precondition::Absent,
         };
         self.write_record(&record)?.publish(&dir.join("upload.json"))?;
@@ -128,6 +128,7 @@ impl Storage {
         &self,
         upload: &Upload,
         chosen: &Chosen,
+        acl: Option<Acl>,
         precondition: Precondition,
     ) -> Result<Arc<Object>, StorageError> {
         // Held to the end: parts on their way and a second Complete wait, and
@@ -136,7 +137,8 @@ impl Storage {
         let State::Open(parts) = &*state else { return Err(StorageError::NoSuchUpload) };
         let joined = choose(parts, chosen)?;
         let precondition = if upload.forbid_overwrite { Precondition::Absent } else { precondition };
-        let record = join(&upload.record, &joined, self.clock.now().millis());
+        let mut record = join(&upload.record, &joined, self.clock.now().millis());
+        record.properties.acl = acl.unwrap_or(record.properties.acl);
         let kept: HashSet<BlobId> = joined.iter().map(|part| part.blob).collect();
         let left_over: Vec<_> = parts.values().map(|part| part.blob).filter(|blob| !kept.contains(blob)).collect();
         let object = self.publish_object(record, precondition)?;
@@ -224,7 +226,7 @@ fn join(upload: &UploadRecord, parts: &[PartRecord], now_millis: i64) -> ObjectR
         crc64: crc64.0,
         object_type: ObjectType::Multipart,
         modified_millis: now_millis,
-        headers: upload.headers.clone(),
+        properties: upload.properties.clone(),
         upload_id: Some(upload.upload_id.clone()),
         segments: parts.iter().map(|part| Segment { blob: part.blob, bytes: part.bytes }).collect(),
     }
@@ -291,7 +293,7 @@ mod tests {
             upload_id: "ID".to_owned(),
             key: "k".to_owned(),
             initiated_millis: 0,
-            headers: Vec::new(),
+            properties: Properties::default(),
             forbid_overwrite: false,
         };
         let object = join(&upload, &[part(1, a), part(2, b)], 5);

@@ -29,6 +29,13 @@ pub struct OssConfig {
     pub path_style: bool,
     /// The endpoint is a domain bound to the bucket.
     pub cname: bool,
+    /// Where OSS tells us of files that browsers put by forms:
+    /// `https://upload.example.com/callbacks/oss`. None: it does not, and the
+    /// sweeper looks for them.
+    pub callback_url: Option<String>,
+    /// Where else than at OSS the key of callbacks may come from: for test
+    /// servers.
+    pub callback_key_url: Option<String>,
 }
 
 /// OSS's two signatures.

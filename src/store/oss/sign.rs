@@ -16,6 +16,8 @@ use crate::store::oss::SignatureVersion;
 
 pub use crate::store::remote::encode::{Query, encode, encode_pair, encode_path, encode_query, hmac_sha256};
 
+pub mod callback;
+pub mod form;
 pub mod v1;
 pub mod v4;
 

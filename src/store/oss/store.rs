@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::store::oss::setup::{Identity, Setup};
-use crate::store::oss::sign::{self, Query};
+use crate::store::oss::sign::{self, Query, form};
 use crate::store::parts::gapless;
 use crate::store::remote::calls::{self, etag, unreadable};
 use crate::store::remote::client::Client;
@@ -20,8 +23,8 @@ use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreConfig, StoreError,
-    StoredObject, StoredPart, Target,
+    Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm, SignedPut, Store,
+    StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -39,6 +42,8 @@ pub struct OssStore {
     identity: Arc<Identity>,
     /// Where URLs point that are given out.
     public: Endpoint,
+    /// Whom OSS tells of a form's file: the parameter, in base64.
+    callback: Option<String>,
 }
 
 impl OssStore {
@@ -53,7 +58,8 @@ impl OssStore {
         let Setup { endpoint, public, identity } = setup;
         let identity = Arc::new(identity);
         let client = Client::new(config, clock, endpoint, identity.clone())?;
-        Ok(Self { client, identity, public })
+        let callback = config.oss.callback_url.as_deref().map(callback);
+        Ok(Self { client, identity, public, callback })
     }
 
     /// A URL at the public endpoint that anybody may use with this method
@@ -197,6 +203,28 @@ impl Store for OssStore {
         let url = self.presigned(&Method::PUT, target.key, &query, expires_in, &headers);
         Some(SignedPut { url, headers: vec![("Content-Type", PART_TYPE)] })
     }
+
+    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        // Sent twice, a form must not write over what is recorded already.
+        let mut fields = vec![field("key", ask.key.as_str()), field("x-oss-forbid-overwrite", "true")];
+        fields.push(field("success_action_status", "200"));
+        fields.extend(ask.content_type.map(|kind| field("Content-Type", kind)));
+        fields.extend(self.callback.as_deref().map(|callback| field("callback", callback)));
+        let at = self.client.store_time();
+        let limits =
+            form::Limits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(ask.expires_in) };
+        let fields = form::sign(self.identity.version, &self.identity.signer(), at, limits, fields);
+        Some(SignedForm { url: self.public.url(None, &[]), fields })
+    }
+}
+
+/// What OSS is to tell us of a form's file.
+fn callback(url: &str) -> String {
+    const BODY: &str = "bucket=${bucket}&object=${object}&size=${size}&etag=${etag}";
+    let parameter =
+        json!({"callbackUrl": url, "callbackBody": BODY, "callbackBodyType": "application/x-www-form-urlencoded"});
+    STANDARD.encode(parameter.to_string())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 """oss2, the SDK of version 1, behind the few calls that check.py makes."""
 
+import json
+
 import oss2
 from oss2.models import PartInfo
 from oss2.resumable import ResumableStore
@@ -8,16 +10,19 @@ from oss2.resumable import ResumableStore
 class Sdk:
     Error = oss2.exceptions.OssError
 
-    def __init__(self, endpoint, bucket, region, key_id, secret, signature):
+    def __init__(self, endpoint, bucket, region, key_id, secret, signature, token=None):
         auth = {"v1": oss2.Auth, "v4": oss2.AuthV4}[signature](key_id, secret)
+        if token:
+            auth = oss2.StsAuth(key_id, secret, token, auth_version=signature)
         self.bucket = oss2.Bucket(auth, endpoint, bucket, region=region, connect_timeout=10)
 
     @staticmethod
     def code(error):
         return error.code
 
-    def put(self, key, data, content_type=None, meta=None):
-        headers = {f"x-oss-meta-{name}": value for name, value in (meta or {}).items()}
+    def put(self, key, data, content_type=None, meta=None, headers=None):
+        headers = dict(headers or {})
+        headers |= {f"x-oss-meta-{name}": value for name, value in (meta or {}).items()}
         if content_type:
             headers["Content-Type"] = content_type
         result = self.bucket.put_object(key, data, headers=headers)
@@ -105,6 +110,55 @@ class Sdk:
 
     def download(self, key, path):
         oss2.resumable_download(self.bucket, key, path, multiget_threshold=1 << 20, part_size=1 << 20)
+
+    def storage_class(self, key):
+        return self.bucket.head_object(key).headers["x-oss-storage-class"]
+
+    def delete_many(self, keys):
+        return self.bucket.batch_delete_objects(keys).deleted_keys
+
+    def copy(self, source, target):
+        self.bucket.copy_object(self.bucket.bucket_name, source, target)
+
+    def part_copy(self, source, first, last, target, upload_id, number):
+        return self.bucket.upload_part_copy(
+            self.bucket.bucket_name, source, (first, last), target, upload_id, number
+        ).etag
+
+    def append(self, key, position, data):
+        return self.bucket.append_object(key, position, data).next_position
+
+    def tag(self, key, tags):
+        rule = oss2.models.TaggingRule()
+        for name, value in tags.items():
+            rule.add(name, value)
+        self.bucket.put_object_tagging(key, oss2.models.Tagging(rule))
+
+    def tags(self, key):
+        return dict(self.bucket.get_object_tagging(key).tag_set.tagging_rule)
+
+    def untag(self, key):
+        self.bucket.delete_object_tagging(key)
+
+    def acl(self, key):
+        return self.bucket.get_object_acl(key).acl
+
+    def set_acl(self, key, acl):
+        self.bucket.put_object_acl(key, acl)
+
+    def put_with_callback(self, key, data, callback, variables):
+        headers = {"x-oss-callback": callback, "x-oss-callback-var": variables}
+        return json.loads(self.bucket.put_object(key, data, headers=headers).resp.read())
+
+    def set_cors(self, origin, methods, exposed):
+        rule = oss2.models.CorsRule(
+            allowed_origins=[origin], allowed_methods=methods, allowed_headers=["*"], expose_headers=exposed
+        )
+        self.bucket.put_bucket_cors(oss2.models.BucketCors([rule]))
+
+    def cors(self):
+        rule = self.bucket.get_bucket_cors().rules[0]
+        return rule.allowed_origins, rule.allowed_methods, rule.expose_headers
 
     def bucket_region(self):
         return self.bucket.get_bucket_info().location

@@ -1,6 +1,7 @@
 """alibabacloud-oss-v2 behind the few calls that check.py makes."""
 
 import datetime
+import json
 
 import alibabacloud_oss_v2 as oss
 
@@ -8,9 +9,9 @@ import alibabacloud_oss_v2 as oss
 class Sdk:
     Error = oss.exceptions.BaseError
 
-    def __init__(self, endpoint, bucket, region, key_id, secret, signature):
+    def __init__(self, endpoint, bucket, region, key_id, secret, signature, token=None):
         config = oss.config.load_default()
-        config.credentials_provider = oss.credentials.StaticCredentialsProvider(key_id, secret)
+        config.credentials_provider = oss.credentials.StaticCredentialsProvider(key_id, secret, token)
         config.region = region
         config.endpoint = endpoint
         config.signature_version = signature
@@ -25,9 +26,11 @@ class Sdk:
             error = getattr(error, "_error", None) or error.unwrap()
         return error.code
 
-    def put(self, key, data, content_type=None, meta=None):
+    def put(self, key, data, content_type=None, meta=None, headers=None):
         result = self.client.put_object(
-            oss.PutObjectRequest(self.bucket, key, body=data, content_type=content_type, metadata=meta)
+            oss.PutObjectRequest(
+                self.bucket, key, body=data, content_type=content_type, metadata=meta, headers=headers or {}
+            )
         )
         return result.etag.strip('"'), int(result.hash_crc64)
 
@@ -141,6 +144,71 @@ class Sdk:
 
     def download(self, key, path):
         self.client.downloader(part_size=1 << 20).download_file(oss.GetObjectRequest(self.bucket, key), path)
+
+    def storage_class(self, key):
+        return self.client.head_object(oss.HeadObjectRequest(self.bucket, key)).storage_class
+
+    def delete_many(self, keys):
+        objects = [oss.DeleteObject(key=key) for key in keys]
+        request = oss.DeleteMultipleObjectsRequest(self.bucket, encoding_type="url", objects=objects)
+        return [deleted.key for deleted in self.client.delete_multiple_objects(request).deleted_objects]
+
+    def copy(self, source, target):
+        self.client.copy_object(
+            oss.CopyObjectRequest(self.bucket, target, source_bucket=self.bucket, source_key=source)
+        )
+
+    def part_copy(self, source, first, last, target, upload_id, number):
+        request = oss.UploadPartCopyRequest(
+            self.bucket,
+            target,
+            part_number=number,
+            upload_id=upload_id,
+            source_bucket=self.bucket,
+            source_key=source,
+            source_range=f"bytes={first}-{last}",
+        )
+        return self.client.upload_part_copy(request).etag.strip('"')
+
+    def append(self, key, position, data):
+        request = oss.AppendObjectRequest(self.bucket, key, position=position, body=data)
+        return int(self.client.append_object(request).next_position)
+
+    def tag(self, key, tags):
+        tags = [oss.Tag(key=name, value=value) for name, value in tags.items()]
+        tagging = oss.Tagging(tag_set=oss.TagSet(tags=tags))
+        self.client.put_object_tagging(oss.PutObjectTaggingRequest(self.bucket, key, tagging=tagging))
+
+    def tags(self, key):
+        result = self.client.get_object_tagging(oss.GetObjectTaggingRequest(self.bucket, key))
+        return {tag.key: tag.value for tag in result.tag_set.tags or []}
+
+    def untag(self, key):
+        self.client.delete_object_tagging(oss.DeleteObjectTaggingRequest(self.bucket, key))
+
+    def acl(self, key):
+        return self.client.get_object_acl(oss.GetObjectAclRequest(self.bucket, key)).acl
+
+    def set_acl(self, key, acl):
+        self.client.put_object_acl(oss.PutObjectAclRequest(self.bucket, key, acl=acl))
+
+    def put_with_callback(self, key, data, callback, variables):
+        request = oss.PutObjectRequest(
+            self.bucket, key, body=data, callback=callback, callback_var=variables
+        )
+        told = self.client.put_object(request).callback_result
+        return json.loads(told) if isinstance(told, (str, bytes)) else told
+
+    def set_cors(self, origin, methods, exposed):
+        rule = oss.CORSRule(
+            allowed_origins=[origin], allowed_methods=methods, allowed_headers=["*"], expose_headers=exposed
+        )
+        configuration = oss.CORSConfiguration(cors_rules=[rule])
+        self.client.put_bucket_cors(oss.PutBucketCorsRequest(self.bucket, cors_configuration=configuration))
+
+    def cors(self):
+        rules = self.client.get_bucket_cors(oss.GetBucketCorsRequest(self.bucket)).cors_configuration.cors_rules
+        return rules[0].allowed_origins, rules[0].allowed_methods, rules[0].expose_headers
 
     def bucket_region(self):
         return self.client.get_bucket_info(oss.GetBucketInfoRequest(self.bucket)).bucket_info.location

@@ -13,8 +13,8 @@ use chunkgate::domain::{
     State, Status, Upload, UploadId,
 };
 use chunkgate::ledger::{
-    Allowance, Claim, Creation, DeliveryCursor, DeliveryState, Failing, Family, FileFilter, KeyOrigin, KeySecret,
-    Ledger, NewEvent, NewUpload, PageStart, RecordChunk, SigningKey,
+    Allowance, AwaitedFile, Claim, Creation, DeliveryCursor, DeliveryState, Failing, Family, FileFilter, KeyOrigin,
+    KeySecret, Ledger, NewEvent, NewUpload, PageStart, RecordChunk, SigningKey,
 };
 
 const RECEIVER: &str = "https://app.example/hook";
@@ -206,6 +206,7 @@ impl Asking<'_> {
         ledger.find_file(&Owner::local(), &FileId::parse("small").expect("an id")).await.expect("an answer");
         let gone = ledger.find_file(&Owner::local(), &FileId::parse("whole").expect("an id")).await.expect("an answer");
         assert!(ledger.delete_file(&gone.expect("a file")).await.expect("an answer"));
+        self.forms().await;
         ledger.objects_underway(self.clock.now(), 20).await.expect("an answer");
         for orphan in ledger.condemn_objects(self.clock.now(), 20).await.expect("an answer") {
             ledger.claim_orphan(&orphan).await.expect("an answer");
@@ -238,6 +239,29 @@ impl Asking<'_> {
         let object = Upload { state: State::Completed { object: self.object() }, ..old }.file_with(self.object());
         let file_row = File { id: file.id, ..object };
         ledger.create_file(&file, &file_row, Allowance::of_uploads(1000), &[]).await.expect("an answer");
+    }
+
+    async fn forms(&self) {
+        let (ledger, now) = (self.ledger, self.clock.now());
+        let file = AwaitedFile {
+            key: ObjectKey::parse("asked/form").expect("a key"),
+            id: UploadId(self.clock.uuid_v7()),
+            owner: Owner::local(),
+            file_id: FileId::parse("form").expect("an id"),
+            file_name: "a".to_owned(),
+            content_type: None,
+            metadata: BTreeMap::new(),
+            bytes_max: SIZE,
+            at: now,
+            expires_at: now.plus(DAY),
+        };
+        ledger.await_file(&file, now).await.expect("an answer");
+        assert_eq!(ledger.awaited_file(&file.key).await.expect("an answer").as_ref(), Some(&file));
+        assert!(ledger.awaited_files(now, 20).await.expect("an answer").contains(&file));
+        ledger.look_later(&file.key, now.plus(DAY)).await.expect("an answer");
+        assert!(!ledger.awaited_files(now, 20).await.expect("an answer").contains(&file));
+        assert_eq!(ledger.file_of_key(&file.key).await.expect("an answer"), None);
+        ledger.forget_object(file.id, &file.key).await.expect("an answer");
     }
 
     /// Every page, of one owner and of all.

@@ -170,6 +170,11 @@ impl Operation<'_> {
         self.described["tags"] == json!(["access"])
     }
 
+    /// Whether it is for the store, which comes where it is expected.
+    pub(super) fn is_of_store(&self) -> bool {
+        self.described["tags"] == json!(["store"])
+    }
+
     /// A request to the listener that has this operation.
     pub(crate) fn request(&self, gateway: &Gateway, method: Method, path: &str) -> RequestBuilder {
         let is_administration = self.described["tags"] == json!(["administration"]);
@@ -184,6 +189,7 @@ impl Operation<'_> {
         let method = Method::from_bytes(self.method.to_ascii_uppercase().as_bytes()).expect("a method");
         let ask = |query: &str| self.request(gateway, method.clone(), &format!("{path}{query}"));
         match self.id {
+            "signUpload" => ask("").json(&json!({"maxFileSize": 5, "expiresIn": 60})),
             "createUpload" => ask("").json(&json!({"fileName": "a", "fileSize": 0})),
             "putChunk" => ask("").body(vec![1; CHUNK]),
             "putChunkByHeaders" => ask("").header("X-File-Id", "o").header("X-Chunk-Index", "1").body(vec![1; CHUNK]),

@@ -19,6 +19,8 @@ const FILL: &str = "
     CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
     CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON uploads EXECUTE FUNCTION fail();
+    CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON objects_underway FOR EACH ROW WHEN (NEW.form IS NOT NULL)
+        EXECUTE FUNCTION fail();
     CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON chunks EXECUTE FUNCTION fail()";
 const EMPTY: &str = "DROP FUNCTION fail CASCADE";
 /// Every statement is about a table that is not there.
@@ -47,7 +49,7 @@ pub(super) async fn story(contract: &Contract) {
     let guarded: Vec<&str> = operations.map(|operation| operation.id).collect();
     execute(&mut sql, FILL).await;
     let full = ["createUpload", "putChunk", "putChunkByHeaders", "postChunk", "uploadChunk", "postFile"];
-    all(contract, &gateway, &full, (507, "storage_full")).await;
+    all(contract, &gateway, &[&full[..], &["signUpload"]].concat(), (507, "storage_full")).await;
     execute(&mut sql, EMPTY).await;
     execute(&mut sql, BREAK).await;
     all(contract, &gateway, &guarded, (500, "internal")).await;

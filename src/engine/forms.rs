@@ -1,0 +1,217 @@
+//! Forms by which browsers put a small file into the store without us. The
+//! store says when one has come, or the sweeper asks it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::domain::rules;
+use crate::domain::{File, Geometry, Grant, Object, ObjectKey, Plan, Refusal, Timestamp};
+use crate::engine::create::{CreateUpload, Cut};
+use crate::engine::hooks::Requester;
+use crate::engine::{Engine, EngineError};
+use crate::ledger::{AwaitedFile, KeyOrigin, NewUpload};
+use crate::store::{FormAsk, SignedForm};
+
+/// When a file is first looked for whose sending nobody has told of.
+const LOOK_AFTER: Duration = Duration::from_secs(60);
+
+/// What a client says of a file that it will send to the store.
+#[derive(Clone, Debug)]
+pub struct WantedForm {
+    /// The user's file name.
+    pub file_name: String,
+    /// MIME type.
+    pub content_type: Option<String>,
+    /// The longest that it may be, in bytes.
+    pub bytes_max: u64,
+    /// For how long the form may be sent.
+    pub expires_in: Duration,
+    /// Whose request it is.
+    pub from: Requester,
+}
+
+impl Engine {
+    /// A form for one file: what it will be is written down first, so that the
+    /// sweeper knows of whatever comes.
+    pub async fn sign_form(&self, grant: &Grant, wanted: WantedForm) -> Result<(SignedForm, Timestamp), EngineError> {
+        if self.kinds(&grant.terms).next().is_some() {
+            let what =
+                "what kind of file it is shows in its first bytes: send it through the gateway, which looks at them";
+            return Err(Refusal::NotSupported { what }.into());
+        }
+        let bytes_max = self.file_bytes_max(&grant.terms).min(self.shared.store.limits().put_bytes_max);
+        if wanted.bytes_max > bytes_max {
+            return Err(Refusal::FileTooLarge { bytes: Some(wanted.bytes_max), bytes_max }.into());
+        }
+        self.refuse_early(&grant.owner, None, wanted.bytes_max).await?;
+        let create = CreateUpload {
+            file_id: None,
+            file_name: wanted.file_name,
+            content_type: wanted.content_type,
+            metadata: BTreeMap::new(),
+            checksum: None,
+            auto_complete: None,
+            restart: false,
+            cut: Cut::Declared { total_bytes: 0, chunk_bytes: None, count: None },
+            from: wanted.from,
+        };
+        let create = create.granted(grant)?;
+        let largest = of_one_piece(wanted.bytes_max)?;
+        let new = self.consented(self.describe(grant, &create, Geometry::Fixed(largest))?, &create.from, None).await?;
+        if new.key_origin.is_chosen() {
+            // Whose it is, is found out by putting it: nobody is asked when a form comes.
+            let what = "the application chose the object's key: send the file through the gateway";
+            return Err(Refusal::NotSupported { what }.into());
+        }
+        let expires_at = new.at.plus(wanted.expires_in);
+        let ask = FormAsk {
+            key: &new.key,
+            content_type: new.content_type.as_deref(),
+            bytes_max: wanted.bytes_max,
+            expires_in: wanted.expires_in,
+        };
+        let form = self.shared.store.sign_form(&ask).ok_or_else(no_forms)?;
+        let awaited = AwaitedFile {
+            key: new.key,
+            id: new.id,
+            owner: new.owner,
+            file_id: new.file_id,
+            file_name: new.file_name,
+            content_type: new.content_type,
+            metadata: new.metadata,
+            bytes_max: wanted.bytes_max,
+            at: new.at,
+            expires_at,
+        };
+        let look_at = new.at.plus(LOOK_AFTER);
+        self.shared.ledger.await_file(&awaited, look_at).await?;
+        Ok((form, expires_at))
+    }
+
+    /// Whether such a file may be sent through us in one request.
+    pub fn admit_small(&self, grant: &Grant, wanted: &WantedForm) -> Result<(), Refusal> {
+        let bytes_max = self.file_bytes_max(&grant.terms);
+        if wanted.bytes_max > bytes_max {
+            return Err(Refusal::FileTooLarge { bytes: Some(wanted.bytes_max), bytes_max });
+        }
+        let bytes_max = self.shared.settings.upload.simple_max_bytes.min(self.shared.store.limits().put_bytes_max);
+        if wanted.bytes_max > bytes_max {
+            return Err(Refusal::SimpleFileTooLarge { bytes_max });
+        }
+        rules::check_file_name(&wanted.file_name)?;
+        wanted.content_type.as_deref().map_or(Ok(()), rules::check_content_type)?;
+        let mut kinds = self.kinds(&grant.terms);
+        kinds.try_for_each(|kinds| kinds.allow_name(&wanted.file_name, wanted.content_type.as_deref()))
+    }
+
+    /// The store says that an object was put by a form. Whoever says so may
+    /// lie: the store is asked, and what it says is recorded. `None` when no
+    /// form of ours has put it, or it is not there.
+    pub async fn form_arrived(&self, key: &ObjectKey) -> Result<Option<File>, EngineError> {
+        let Some(awaited) = self.shared.ledger.awaited_file(key).await? else {
+            return Ok(self.shared.ledger.file_of_key(key).await?);
+        };
+        let engine = self.clone();
+        // What is found is recorded, whoever may be gone.
+        let task = self.spawn(async move { engine.take_in(awaited).await });
+        task.await.unwrap_or_else(|error| Err(EngineError::Broken(format!("the file's task died: {error}"))))
+    }
+
+    /// Looks for a file; none if it has not come.
+    async fn take_in(&self, awaited: AwaitedFile) -> Result<Option<File>, EngineError> {
+        let Some(stored) = self.shared.store.head(&awaited.key).await? else { return Ok(None) };
+        let again = awaited.clone();
+        let Some(crc64) = stored.crc64 else {
+            return Err(EngineError::Broken(format!("the store has no checksum of {}", awaited.key)));
+        };
+        let (completed_at, bytes_max) = (self.shared.clock.now(), awaited.bytes_max);
+        let object = Object { etag: stored.etag, bytes: stored.bytes, crc64, completed_at };
+        let new = NewUpload {
+            geometry: Geometry::Fixed(of_one_piece(stored.bytes)?),
+            id: awaited.id,
+            owner: awaited.owner,
+            file_id: awaited.file_id,
+            file_name: awaited.file_name,
+            content_type: awaited.content_type.or(stored.content_type),
+            metadata: awaited.metadata,
+            checksum: None,
+            auto_complete: true,
+            key: awaited.key,
+            key_origin: KeyOrigin::Drawn,
+            reserved_bytes: 0,
+            at: awaited.at,
+            expires_at: awaited.expires_at,
+        };
+        if new.geometry.total_bytes() > Some(bytes_max) {
+            warn!(key = %new.key, bytes = object.bytes, bytes_max, "an object is larger than its form allowed; it is removed");
+            self.drop_object(&new).await;
+            self.await_again(&again).await?;
+            return Ok(None);
+        }
+        match self.create_file(new, object).await {
+            Ok((upload, is_new, _)) if upload.id == again.id => {
+                if is_new {
+                    info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, key = %upload.key,
+                        "a form's file is there");
+                }
+                Ok(upload.file())
+            }
+            // Its fileId means another upload by now, and the object was removed.
+            Ok(_) => {
+                self.await_again(&again).await?;
+                Ok(None)
+            }
+            Err(EngineError::Refused(refusal)) => {
+                self.await_again(&again).await?;
+                Err(refusal.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was not taken was removed, and may be sent again as long as the form lasts.
+    async fn await_again(&self, awaited: &AwaitedFile) -> Result<(), EngineError> {
+        let look_at = self.shared.clock.now().plus(LOOK_AFTER);
+        Ok(self.shared.ledger.await_file(awaited, look_at).await?)
+    }
+
+    /// Files whose sending nobody has told of: the sweeper asks the store.
+    pub(super) async fn look_for_files(&self, limit: u32) -> Result<u64, EngineError> {
+        let mut found = 0;
+        for awaited in self.shared.ledger.awaited_files(self.shared.clock.now(), limit).await? {
+            let (key, at) = (awaited.key.clone(), awaited.at);
+            match Box::pin(self.take_in(awaited)).await {
+                Ok(Some(_)) => found += 1,
+                Ok(None) => self.look_later(&key, at).await?,
+                Err(error) => {
+                    warn!(%key, %error, "a form's file could not be recorded; it is looked for again");
+                    self.look_later(&key, at).await?;
+                    if error.is_transient() {
+                        // It would be so for all the others too, a time-out each.
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Ever more rarely: half of what has passed since the form was given out.
+    async fn look_later(&self, key: &ObjectKey, at: Timestamp) -> Result<(), EngineError> {
+        let now = self.shared.clock.now();
+        let pause = (now.since(at) / 2).max(LOOK_AFTER);
+        Ok(self.shared.ledger.look_later(key, now.plus(pause)).await?)
+    }
+}
+
+/// The plan of a file that is not cut.
+fn of_one_piece(bytes: u64) -> Result<Plan, EngineError> {
+    Plan::restore(bytes, u32::from(bytes > 0), bytes)
+        .ok_or_else(|| EngineError::Broken("a file of one chunk has no plan".to_owned()))
+}
+
+fn no_forms() -> Refusal {
+    Refusal::NotSupported { what: "this gateway's store takes no forms: send small files to POST /files" }
+}
