@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
+use crate::store::oss::lifecycle;
 use crate::store::oss::setup::{Identity, Setup};
 use crate::store::oss::sign::{self, Query};
 use crate::store::parts::gapless;
@@ -20,8 +21,8 @@ use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreConfig, StoreError,
-    StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreConfig,
+    StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -179,6 +180,15 @@ impl Store for OssStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         calls::check(&self.client).await
+    }
+
+    async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
+        let call = Call::new("GetBucketLifecycle", Method::GET, None).query("lifecycle", "");
+        match self.client.call_once(&call).await {
+            Ok(answer) => lifecycle::abandoned(&answer.text(), key.as_str()).map_err(|e| unreadable(&call, &e)),
+            Err(StoreError::Refused(fault)) if fault.code == "NoSuchLifecycle" => Ok(Abandoned::Kept),
+            Err(error) => Err(error),
+        }
     }
 
     fn download_url(&self, download: &Download<'_>) -> Option<String> {
