@@ -62,6 +62,7 @@ async fn successes(contract: &Contract) {
     stories::chunks(contract, &gateway, &bytes).await;
     stories::forms(contract, &gateway, &bytes).await;
     stories::files(contract, &gateway, &bytes).await;
+    stories::doctors(contract, &gateway).await;
     let open = |operation: &contract::Operation<'_>| !operation.is_guarded() && !operation.is_of_tokens();
     for operation in contract.operations().into_iter().filter(open) {
         assert_eq!(contract.ask(operation.path, operation.sample(&gateway)).await.status, 200);
