@@ -325,8 +325,13 @@ mod tests {
 
     #[test]
     fn wrong_usage_has_exit_code_2() {
-        for line in ["chunkgate --no-such-flag", "chunkgate fly", "chunkgate --set upload.lease", "chunkgate --set =1"]
-        {
+        for line in [
+            "chunkgate --no-such-flag",
+            "chunkgate fly",
+            "chunkgate doctor --key k",
+            "chunkgate --set upload.lease",
+            "chunkgate --set =1",
+        ] {
             assert_eq!(parse(line).err().map(|e| e.exit_code()), Some(2), "{line}");
         }
         assert_eq!(parse("chunkgate --help").err().map(|e| e.exit_code()), Some(0));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::domain::Refusal;
-use crate::http::auth::{BackEnd, May, WriteUploads};
+use crate::http::auth::{May, Operator, WriteUploads};
 use crate::http::problem::Problem;
 use crate::http::{Api, Parameters};
 
@@ -85,7 +85,7 @@ pub(super) struct ExamineQuery {
 /// `GET /admin/doctor`
 pub(super) async fn examine(
     Extension(doctor): Extension<Doctor>,
-    _: BackEnd,
+    _: Operator,
     Parameters(query): Parameters<ExamineQuery>,
 ) -> Result<Response, Problem> {
     let Ok(turn) = doctor.turn.clone().try_acquire_owned() else { return Err(Refusal::Overloaded.into()) };

@@ -63,16 +63,17 @@ impl Ledger {
         Ok(Examined { backend: self.backend(), version, schema, known, commit, is_forgetful, held_by: None })
     }
 
-    /// Examines a database that no gateway of this process has open. Nothing is
-    /// migrated. A SQLite file that a gateway has open is only read.
+    /// Examines a database that no gateway of this process has open, unless it
+    /// cannot be opened. Nothing is migrated. A SQLite file that a gateway has
+    /// open is only read.
     pub async fn examine_closed(
         config: &DatabaseConfig,
         url: &str,
         clock: Arc<dyn Clock>,
-    ) -> Result<Examined, OpenError> {
+    ) -> Result<Result<Examined, LedgerError>, OpenError> {
         let target = Target::parse(url)?;
         let (pools, lock, held_by) = match &target {
-            Target::Sqlite(path) if !path.exists() => return examine_absent(path, clock).await,
+            Target::Sqlite(path) if !path.exists() => return examine_absent(path, clock).await.map(Ok),
             Target::Sqlite(path) => {
                 let readers = readers_of(config, path);
                 match DatabaseLock::take(path) {
@@ -93,10 +94,7 @@ impl Ledger {
         let ledger = Self::assemble(pools, writer, clock, Duration::ZERO, lock);
         let examined = ledger.examine().await;
         ledger.close().await;
-        match examined {
-            Ok(examined) => Ok(Examined { held_by, ..examined }),
-            Err(error) => Err(target.failed(&error)),
-        }
+        Ok(examined.map(|examined| Examined { held_by, ..examined }))
     }
 
     fn known_schema(&self) -> i64 {

@@ -162,7 +162,7 @@ impl Target {
         }
     }
 
-    pub(super) fn failed(&self, e: &LedgerError) -> OpenError {
+    fn failed(&self, e: &LedgerError) -> OpenError {
         match self {
             Self::Sqlite(path) => of_file(path, e),
             Self::Postgres(_) => OpenError::Unreachable { target: self.name(), reason: e.reason() },

@@ -20,7 +20,10 @@ pub(super) async fn check(course: &mut Course<'_>, config: &Config, open: Option
             Some(ledger) => ledger.examine().await.map_err(|error| error.to_string()),
             None => {
                 let examined = Ledger::examine_closed(&config.database, url.expose(), clock);
-                examined.await.map_err(|error| error.to_string())
+                match examined.await {
+                    Ok(examined) => examined.map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                }
             }
         };
         found.map_or_else(|error| failed(&error), |found| judge(&found))

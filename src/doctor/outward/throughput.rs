@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
+use futures_util::stream;
 
 use super::scratch::Scratch;
 use crate::clock::Clock;
 use crate::doctor::report::Verdict;
 use crate::domain::{ObjectKey, Part, PartNumber, Plan, SessionId};
-use crate::store::{NewPart, StoreError, Target, body_of};
+use crate::store::{Body, NewPart, StoreError, Target};
 use crate::units::format_bytes;
 
 const BYTES: u64 = 16 << 20;
 const PART_BYTES_MIN: u64 = 4 << 20;
+const BLOCK_BYTES: u64 = 64 << 10;
 /// What is slower than this is found to be too slow, not waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// At a slower rate chunks of the usual size run into time-outs.
@@ -90,11 +93,20 @@ async fn put(
     bytes: u64,
 ) -> Result<Part, StoreError> {
     let number = u32::try_from(index).ok().and_then(PartNumber::of_chunk).unwrap_or(PartNumber::FIRST);
-    // Not of one byte: what is in between may compress.
-    let content: Vec<u8> = (0..bytes).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 29) as u8).collect();
-    let part = NewPart { number, bytes, body: body_of(content) };
+    let part = NewPart { number, bytes, body: content(bytes) };
     let stored = scratch.store.put_part(Target { key, session }, part).await?;
     Ok(Part { number, bytes, etag: stored.etag, crc64: stored.crc64 })
+}
+
+/// One block again and again: it is larger than what compression looks back to.
+fn content(bytes: u64) -> Body {
+    let byte = |at: u64| at.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()[0];
+    let block = Bytes::from_iter((0..BLOCK_BYTES).map(byte));
+    let blocks = (0..bytes.div_ceil(BLOCK_BYTES)).map(move |nth| {
+        let left = (bytes - nth * BLOCK_BYTES).min(BLOCK_BYTES);
+        Ok(block.slice(..usize::try_from(left).unwrap_or_default()))
+    });
+    Box::pin(stream::iter(blocks))
 }
 
 fn rate(bytes: u64, took: Duration) -> u64 {

@@ -1,8 +1,11 @@
 //! From a browser to a gateway, through nginx.
 
+use std::time::Duration;
+
 use super::nginx::Nginx;
 use super::patient::{Examined, Patient};
 use crate::access::{KEY, TOKENS};
+use crate::chaos::{Cable, End, Weather};
 use crate::harness::{Gateway, On};
 
 const ORIGIN: &str = "https://app.example.com";
@@ -93,4 +96,23 @@ async fn without_a_key_and_without_a_gateway() {
     let nobody = Nginx::before(crate::harness::free_address(), STREAMS).await;
     let behind = arguments(&nobody.url()).examine(gateway.folder.path()).await;
     behind.first_fails_at("gateway", "A proxy that does not reach the gateway");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_under_a_refusal() {
+    let gateway = gateway().await;
+    let cable = Cable::to(gateway.address).await;
+    // The refusal is on its way when the line breaks.
+    cable.down(Weather { latency: Duration::from_secs(1), ..Weather::CALM });
+    cable.up(Weather::after(4 << 20, End::Reset));
+    let examined = through(&gateway, &format!("http://{}", cable.address)).await;
+    examined.first_fails_at("early refusals", "A connection that is cut under a refusal").has("ok", "buffering");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_nginx_with_room_for_two() {
+    let gateway = gateway().await;
+    let nginx = Nginx::with_room_for(2, gateway.address, STREAMS).await;
+    let examined = through(&gateway, &nginx.url()).await;
+    examined.first_fails_at("parallel connections", "A limit for connections").has("ok", "time-outs");
 }

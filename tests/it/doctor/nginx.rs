@@ -20,7 +20,14 @@ impl Nginx {
     /// One server that passes everything on, with these lines.
     pub(super) async fn before(behind: SocketAddr, lines: &str) -> Self {
         let location = format!("location / {{ proxy_pass http://{behind}; proxy_set_header Host $http_host; }}");
-        Self::serve("", &format!("{lines}\n{location}")).await
+        Self::serve("", "", &format!("{lines}\n{location}")).await
+    }
+
+    /// The same, with room for so many connections of one address.
+    pub(super) async fn with_room_for(connections: usize, behind: SocketAddr, lines: &str) -> Self {
+        let zone = "limit_conn_zone $binary_remote_addr zone=addresses:1m;";
+        let location = format!("location / {{ limit_conn addresses {connections}; proxy_pass http://{behind}; }}");
+        Self::serve(zone, "", &format!("{lines}\n{location}")).await
     }
 
     /// The same with TLS.
@@ -28,10 +35,10 @@ impl Nginx {
         let (chain, key) = (certificate.chain.display(), certificate.key.display());
         let location = format!("location / {{ proxy_pass http://{behind}; }}");
         let lines = format!("ssl_certificate {chain}; ssl_certificate_key {key}; client_max_body_size 0;\n{location}");
-        Self::serve(" ssl", &lines).await
+        Self::serve("", " ssl", &lines).await
     }
 
-    async fn serve(listen: &str, server: &str) -> Self {
+    async fn serve(http: &str, listen: &str, server: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (address, place) = (free_address(), folder.path().display());
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -43,7 +50,7 @@ impl Nginx {
         let config = format!(
             "{user} daemon off; worker_processes 1; pid {place}/pid; error_log {place}/error.log;\n\
              events {{ worker_connections 256; }}\n\
-             http {{ access_log off; {temporary} server {{ listen {address}{listen};\n{server}\n}} }}\n"
+             http {{ access_log off; {http} {temporary} server {{ listen {address}{listen};\n{server}\n}} }}\n"
         );
         std::fs::write(folder.path().join("nginx.conf"), config).expect("written");
         let program = ["/usr/sbin/nginx", "nginx"].into_iter().find(|path| Path::new(path).exists()).unwrap_or("nginx");

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
 
 use http::HeaderValue;
 use rustix::process::Signal;
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 use super::front::{Front, asked_for, refused};
 use super::nginx::{Certificate, Nginx};
 use super::patient::Patient;
+use crate::chaos::BlackHole;
 use crate::harness::{Emulator, MIB, WEBHOOK_SECRET, client};
 use crate::hooks::Hooks;
 use crate::machine::{self, SmallDisk, WallClock};
@@ -179,18 +179,8 @@ async fn an_internal_endpoint_from_outside_and_a_name_that_there_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_hangs() {
     let healthy = Healthy::start().await;
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
-    socket.listen(0).expect("it listens");
-    let address = socket.local_addr().expect("an address").as_socket().expect("IPv4");
-    // Nobody accepts: once its queue is full, the kernel answers no more.
-    let mut waiting = Vec::new();
-    while let Ok(Ok(stream)) =
-        tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address)).await
-    {
-        waiting.push(stream);
-    }
-    let patient = healthy.behind(address).with("STORE__CONNECT_TIMEOUT", "2s");
+    let hole = BlackHole::open();
+    let patient = healthy.behind(hole.address).with("STORE__CONNECT_TIMEOUT", "2s");
     patient.examine(healthy.path()).await.first_fails_at("tcp", "7. A port that hangs");
 }
 

@@ -157,7 +157,10 @@ impl Examined {
         let line = number_after(&line, "127.0.0.1:", "9000");
         let line = number_after(&line, "localhost:", "9000");
         let line = number_after(&line, "TCP port ", "9000");
+        let line = number_after(&line, " at line ", "414");
         let line = number_after(&line, "nginx/1.", "22").replace("nginx/1.22.1", "nginx/1.22");
+        // How a cut shows is the kernel's affair.
+        let line = line.replace("Connection reset by peer (os error 104)", "unexpected end of file");
         let line = id_after(&line, "request id ");
         let line = number_before(&line, " s ahead of", "3600");
         let line = number_before(&line, " are open, of", "12");
