@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::doctor::report::{Finding, Report, Status};
 
 /// The width of the names of checks.
-const NAME_WIDTH: usize = 24;
+const NAME_WIDTH: usize = 26;
 /// Where texts begin.
 const INDENT: usize = 10 + NAME_WIDTH;
 /// Where they end, for people; what goes into a file or a pipe has its lines whole.
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(
             plain,
             format!(
-                "FAILED    tcp                     127.0.0.1:1 refuses\n{0}why  nobody listens\n{0}fix  a\n{below}b\n",
+                "FAILED    tcp                       127.0.0.1:1 refuses\n{0}why  nobody listens\n{0}fix  a\n{below}b\n",
                 " ".repeat(INDENT - 5)
             )
         );

@@ -21,6 +21,8 @@ const BLOCK_BYTES: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// At a slower rate chunks of the usual size run into time-outs.
 const SLOW: u64 = 256 << 10;
+const SMALL_CHUNK_BYTES: u64 = 4 << 20;
+const SMALL_CHUNK_SECONDS: u64 = 4;
 const CHUNK_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(64 << 20);
 
 /// What was measured.
@@ -140,7 +142,9 @@ fn judge(measured: Measured, part_bytes_min: u64) -> Verdict {
 fn suggest(measured: Measured, part_bytes_min: u64) -> (u64, u64) {
     let overhead = u64::try_from(measured.call.as_micros()).unwrap_or(u64::MAX);
     let wanted = measured.alone.saturating_mul(overhead.saturating_mul(20)) / 1_000_000;
-    let wanted = wanted.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end()).next_power_of_two();
+    // Small ones are many rows and requests, and on a slow line all the same the better ones.
+    let least = measured.alone.saturating_mul(SMALL_CHUNK_SECONDS).clamp(*CHUNK_BYTES.start(), SMALL_CHUNK_BYTES);
+    let wanted = wanted.clamp(least, *CHUNK_BYTES.end()).next_power_of_two();
     let smallest = part_bytes_min.next_power_of_two();
     let gain = measured.together.saturating_mul(10) / measured.alone.max(1);
     let parallel = match gain {
@@ -164,6 +168,7 @@ mod tests {
         assert_eq!(of(30, 10_000_000, 30_000_000), (8 << 20, 6));
         assert_eq!(of(200, 100_000_000, 150_000_000), (64 << 20, 4));
         assert_eq!(of(5, 100_000, 100_000), (1 << 20, 2));
+        assert_eq!(of(0, 160_000_000, 280_000_000).0, 4 << 20);
         let smallest = Measured { call: Duration::ZERO, alone: 1, together: 1 };
         assert_eq!(suggest(smallest, 5 << 20).0, 8 << 20);
         assert_eq!(rate(16 << 20, Duration::from_secs(2)), 8 << 20);

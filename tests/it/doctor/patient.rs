@@ -144,7 +144,7 @@ impl Examined {
     /// A finding's lines, without what is different each time.
     #[track_caller]
     pub(super) fn finding(&self, status: &str, check: &str) -> String {
-        let begins = format!("{status:<8}  {check:<24}");
+        let begins = format!("{status:<8}  {check:<26}");
         let is_next = |line: &&str| !STATUSES.iter().any(|status| line.starts_with(status)) && !line.is_empty();
         let mut lines = self.said.lines().skip_while(|line| !line.starts_with(&begins));
         let first = lines.next().unwrap_or_else(|| panic!("{check} is not {status}:\n{}", self.said));
@@ -174,7 +174,7 @@ fn words(text: &str) -> Vec<&str> {
 
 /// In lines that a page has room for, each below where its text begins.
 fn folded(block: &str) -> String {
-    const INDENT: usize = 34;
+    const INDENT: usize = 36;
     const WIDTH: usize = 110;
     let mut text = String::new();
     for line in block.lines() {
