@@ -3,6 +3,7 @@
 
 mod access;
 mod bench;
+mod doctor;
 mod store;
 mod token;
 
@@ -27,7 +28,7 @@ use crate::domain::kind::Kinds;
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::sweep::{Sweeper, Swept};
 use crate::engine::{Engine, Settings};
-use crate::http::{self, Api, CorsConfig, Health};
+use crate::http::{self, Api, CorsConfig, Doctor, Health};
 use crate::ledger::{Allowance, Ledger, OpenError};
 use crate::notify::{Hooks, Notifier};
 use crate::serve::{ServeLimits, serve as accept};
@@ -35,6 +36,7 @@ use crate::store::guarded::Guarded;
 use crate::store::{Store, StoreKind};
 use access::access;
 pub use bench::bench;
+pub use doctor::{DoctorOptions, doctor};
 use store::{check_store, open_store};
 pub use token::{WantedToken, make_access_token, make_key};
 
@@ -78,6 +80,7 @@ pub struct Gateway {
     config: Config,
     limits: ServeLimits,
     draining: CancellationToken,
+    doctor: Doctor,
     metrics: PrometheusHandle,
     /// Where the public listener is.
     pub address: SocketAddr,
@@ -99,12 +102,13 @@ impl Gateway {
         let access = Arc::new(access(&config, options, &ledger, &clock, &authority).await?);
         let callbacks = callbacks(&config)?;
         let settings = settings(&config, &*store, &notifier)?;
+        let draining = CancellationToken::new();
+        let doctor = doctor::of_gateway(&config, store.clone(), ledger.clone(), clock.clone(), draining.clone());
         let engine =
             Engine::new(ledger, Arc::new(Guarded::new(store, clock.clone(), &config.store.breaker)), clock, settings);
         let public = listen("listen", config.listen).await?;
         let admin = listen("admin_listen", config.admin_listen).await?;
         let (address, admin_address) = (local(&public)?, local(&admin)?);
-        let draining = CancellationToken::new();
         let health = Health::new(engine.clone(), &config.health.ready_requires, draining.clone());
         let api = |cors, port| {
             Api::new(http::Setup {
@@ -124,13 +128,14 @@ impl Gateway {
         let (api, admin_api) = (api(&config.cors, address.port()), api(&CorsConfig::default(), admin_address.port()));
         Ok(Self {
             public: (public, http::public(api)),
-            admin: (admin, http::admin(admin_api, metrics.clone())),
+            admin: (admin, http::admin(admin_api, metrics.clone(), doctor.clone())),
             limits: serve_limits(&config),
             authority,
             engine,
             notifier,
             config,
             draining,
+            doctor,
             metrics,
             address,
             admin_address,
@@ -175,7 +180,8 @@ impl Gateway {
         admin.abort();
         // What was read to its end is committed: a moment for it even when the time is up.
         let until = until.max(tokio::time::Instant::now() + COMMIT_GRACE);
-        if tokio::time::timeout_at(until, engine.drain()).await.is_err() {
+        let ended = async { tokio::join!(engine.drain(), self.doctor.ended()) };
+        if tokio::time::timeout_at(until, ended).await.is_err() {
             warn!("work in flight was left to the next start");
         }
         for task in loops {

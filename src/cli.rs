@@ -8,7 +8,7 @@ use crate::app::WantedToken;
 use crate::bench::BenchConfig;
 use crate::config::{Origin, Setting, Sources, Strictness};
 use crate::emulator::EmulatorConfig;
-use crate::units;
+use crate::units::{self, Secret};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +39,19 @@ Examples:
   chunkgate bench --slow 1000 --json           beside a thousand clients on bad networks
 
 Exit code 1 when a file failed or has other bytes: then there is no rate.";
+
+const DOCTOR_EXAMPLE: &str = "\
+Examples:
+  chunkgate doctor --config /etc/chunkgate.toml
+                                               from here: name, connection, TLS, clock, key, bucket, each
+                                               permission, webhook, database, a timed upload
+  chunkgate doctor --url https://upload.example.com --origin https://app.example.com --key ck_...
+                                               from outside, as a browser: body limit, buffering, time-outs,
+                                               headers that get lost, CORS, early refusals
+
+Each finding says what is so, why it matters, and the line that mends it. Exit
+code 1 when something failed: the first that did is the cause. A running gateway
+tells the same of itself: GET /admin/doctor on the admin listener.";
 
 const TOKEN_EXAMPLE: &str = "\
 Examples:
@@ -80,6 +93,14 @@ pub enum Command {
     /// nobody continues, finishes merges whose gateway died, and removes parts
     /// that belong to nothing.
     Sweep(SweepArgs),
+    /// Find out why uploads fail
+    ///
+    /// Goes from here to the store, the database and the webhook, step by step,
+    /// or with --url from outside to a gateway. What it puts anywhere it
+    /// removes again; a receiver of webhooks gets one signed `doctor.ping`, and
+    /// one that is wrongly signed.
+    #[command(after_help = DOCTOR_EXAMPLE)]
+    Doctor(Box<DoctorArgs>),
     /// Make an API key or an access token by hand
     #[command(after_help = TOKEN_EXAMPLE, subcommand)]
     Token(TokenCommand),
@@ -110,6 +131,26 @@ pub struct ServeArgs {
     /// Serve other machines although anybody could then upload, read and delete
     #[arg(long)]
     pub insecure_no_auth: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `chunkgate doctor`
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Look from outside, at the gateway behind this URL
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The page that uploads: whether a browser lets it
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<String>,
+    /// An API key, or an access token that may upload; with --url
+    #[arg(long, requires = "url", value_name = "KEY", value_parser = secret)]
+    pub key: Option<Secret>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -180,6 +221,11 @@ pub struct ConfigArgs {
     /// Any other key, such as limits.max_file_size=10GiB; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", action = ArgAction::Append, value_parser = units::parse_pair)]
     pub set: Vec<(String, String)>,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "clap's value parsers return a Result")]
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
 }
 
 impl Cli {
@@ -279,8 +325,13 @@ mod tests {
 
     #[test]
     fn wrong_usage_has_exit_code_2() {
-        for line in ["chunkgate --no-such-flag", "chunkgate fly", "chunkgate --set upload.lease", "chunkgate --set =1"]
-        {
+        for line in [
+            "chunkgate --no-such-flag",
+            "chunkgate fly",
+            "chunkgate doctor --key k",
+            "chunkgate --set upload.lease",
+            "chunkgate --set =1",
+        ] {
             assert_eq!(parse(line).err().map(|e| e.exit_code()), Some(2), "{line}");
         }
         assert_eq!(parse("chunkgate --help").err().map(|e| e.exit_code()), Some(0));

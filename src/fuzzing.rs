@@ -54,6 +54,11 @@ pub fn requests(data: &[u8]) {
     crate::emulator::fuzzing::requests(data);
 }
 
+/// Answers of name servers, and certificates.
+pub fn servers(data: &[u8]) {
+    crate::doctor::net::fuzzing::servers(data);
+}
+
 /// Requests that are signed for OSS, and then tampered with.
 pub fn signatures(data: &[u8]) {
     crate::emulator::fuzzing::signatures(data);

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! domain  ←  ledger | store | notify  ←  engine | access  ←  http  ←  app  ←  cli, main
-//! clock units serve share logging                        emulator  config
+//! clock units serve share logging                  emulator  config  bench  doctor
 //! ```
 //!
 //! [`domain`] decides and does nothing. [`ledger`] knows what was acknowledged,
@@ -56,6 +56,7 @@ pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod emulator;
 pub mod engine;

@@ -4,9 +4,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use chunkgate::app::{self, AppError, ServeOptions, WantedToken};
+use chunkgate::app::{self, AppError, DoctorOptions, ServeOptions, WantedToken};
 use chunkgate::bench::BenchConfig;
-use chunkgate::cli::{Cli, Command, ConfigArgs, ServeArgs, SweepArgs, TokenCommand};
+use chunkgate::cli::{Cli, Command, ConfigArgs, DoctorArgs, ServeArgs, SweepArgs, TokenCommand};
 use chunkgate::config::{self, Config, Loaded, Strictness};
 use chunkgate::emulator::EmulatorConfig;
 use chunkgate::logging::{self, LogConfig};
@@ -30,16 +30,31 @@ fn main() -> ExitCode {
         Command::Token(TokenCommand::Access { wanted, config }) => access_token(&config, &wanted),
         Command::Emulator(config) => emulate(config),
         Command::Bench(config) => bench(&config),
+        Command::Doctor(args) => return examined(*args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("chunkgate: {error}");
-            ExitCode::from(match error {
-                AppError::Configuration(_) => MISUSED,
-                AppError::Failed(_) => FAILED,
-            })
-        }
+        Err(error) => complaint(&error),
+    }
+}
+
+fn complaint(error: &AppError) -> ExitCode {
+    eprintln!("chunkgate: {error}");
+    ExitCode::from(match error {
+        AppError::Configuration(_) => MISUSED,
+        AppError::Failed(_) => FAILED,
+    })
+}
+
+/// A configuration that is wrong is a finding, as all else is.
+fn examined(args: DoctorArgs) -> ExitCode {
+    let DoctorArgs { url, origin, key, json, config } = args;
+    let strictness = Strictness { opens_store: true, ..NOBODY_SERVED };
+    let options = DoctorOptions { url, origin, key, json };
+    match run(app::doctor(options, &config.sources(), strictness)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => complaint(&error),
     }
 }
 
@@ -89,7 +104,7 @@ fn start_log(loaded: Loaded) -> Result<Config, AppError> {
     Ok(loaded.config)
 }
 
-fn run(command: impl Future<Output = Result<(), AppError>>) -> Result<(), AppError> {
+fn run<T>(command: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

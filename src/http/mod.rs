@@ -11,6 +11,7 @@ mod content;
 pub mod cors;
 mod direct;
 mod disposition;
+pub mod doctor;
 pub mod encode;
 pub mod files;
 pub mod form;
@@ -32,11 +33,11 @@ pub mod uploads;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{FromRef, FromRequestParts, Path, Query};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 use http::request::Parts;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,7 @@ use crate::domain::{FileId, Refusal};
 use crate::engine::Engine;
 
 pub use config::{CorsConfig, HealthConfig, LimitsConfig};
+pub use doctor::Doctor;
 pub use health::Health;
 use problem::Problem;
 
@@ -143,6 +145,7 @@ pub fn public(api: Api) -> Router {
         .route("/auth/tokens", post(tokens::log_in))
         .route("/auth/refresh", post(tokens::refresh))
         .route("/auth/revoke", post(tokens::revoke))
+        .route("/doctor", get(doctor::sample))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/healthz", get(health::healthz));
@@ -150,11 +153,12 @@ pub fn public(api: Api) -> Router {
 }
 
 /// The admin listener's routes.
-pub fn admin(api: Api, metrics: PrometheusHandle) -> Router {
+pub fn admin(api: Api, metrics: PrometheusHandle, doctor: Doctor) -> Router {
     let administration = Router::new()
         .route("/admin/events", get(admin::events))
         .route("/admin/events/{id}/redeliver", post(admin::redeliver))
         .route("/admin/uploads", get(admin::uploads))
+        .route("/admin/doctor", get(doctor::examine).layer(Extension(doctor)))
         .with_state(api.clone());
     let measured = Router::new().route("/metrics", get(health::metrics)).with_state((metrics, api.engine.clone()));
     let health = Router::new()

@@ -64,6 +64,7 @@ pub(super) struct Statement {
 /// Begins a statement. In `text` stand `$1`… for values, and in braces:
 /// `{lease_clock}` is what the database adds to the lease clock;
 /// `{immediate}` begins a transaction that writes;
+/// `{server_version}` is its version, `{is_forgetful}` whether it acknowledges what is not on its disk;
 /// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
 /// `{list a, b}` is one JSON list of all rows, each a list of these;
@@ -104,6 +105,12 @@ fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, str> {
                 out.push_str("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)");
             }
             ("immediate", Backend::Sqlite) => out.push_str("IMMEDIATE"),
+            ("server_version", Backend::Sqlite) => out.push_str("sqlite_version()"),
+            ("server_version", Backend::Postgres) => out.push_str("current_setting('server_version')"),
+            ("is_forgetful", Backend::Sqlite) => out.push_str("CAST(FALSE AS BOOLEAN)"),
+            ("is_forgetful", Backend::Postgres) => {
+                out.push_str("current_setting('synchronous_commit') = 'off' OR current_setting('fsync') = 'off'");
+            }
             ("skip_locked", Backend::Sqlite) | ("immediate", Backend::Postgres) => {}
             ("skip_locked", Backend::Postgres) => out.push_str("FOR UPDATE SKIP LOCKED"),
             (word, backend) => match word.strip_prefix("rows ") {

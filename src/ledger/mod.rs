@@ -19,6 +19,7 @@ mod connections;
 mod create;
 mod db;
 pub mod error;
+mod examine;
 mod files;
 mod forms;
 mod jobs;
@@ -62,6 +63,7 @@ pub use attempts::{ATTEMPTS_KEPT, DeliveryCursor, DeliveryPage, DeliveryState, L
 pub use config::DatabaseConfig;
 pub use create::Creation;
 pub use error::{LedgerError, OpenError};
+pub use examine::Examined;
 pub use files::FileCreation;
 pub use forms::AwaitedFile;
 pub use jobs::JobClaim;

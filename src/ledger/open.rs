@@ -21,8 +21,8 @@ use crate::ledger::rows::Reader;
 use crate::ledger::writer::Writer;
 use crate::ledger::{DatabaseConfig, Inner, Ledger, Pools};
 
-static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// A database is read through from end to end at the start if it is no larger
 /// than this: a damaged one is found before anybody relies on it.
@@ -38,7 +38,7 @@ pub struct Migrated {
 }
 
 /// What a URL means.
-enum Target {
+pub(super) enum Target {
     Sqlite(PathBuf),
     Postgres(Box<PgConnectOptions>),
 }
@@ -122,11 +122,11 @@ impl Ledger {
     }
 
     /// The newest migration in the database.
-    async fn schema(&self) -> Result<Option<i64>, LedgerError> {
+    pub(super) async fn schema(&self) -> Result<Option<i64>, LedgerError> {
         newest_applied(&mut self.read().await?).await
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         pools: Pools,
         writer: Option<Writer>,
         clock: Arc<dyn Clock>,
@@ -139,7 +139,7 @@ impl Ledger {
 }
 
 impl Target {
-    fn parse(url: &str) -> Result<Self, OpenError> {
+    pub(super) fn parse(url: &str) -> Result<Self, OpenError> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
@@ -192,7 +192,7 @@ fn of_file(path: &Path, e: &LedgerError) -> OpenError {
     }
 }
 
-fn newest(migrator: &Migrator) -> i64 {
+pub(super) fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
@@ -274,7 +274,7 @@ fn sqlite_options(path: &Path, config: &DatabaseConfig) -> SqliteConnectOptions 
 }
 
 /// One connection: SQLite has one writer.
-fn writer_of(config: &DatabaseConfig, path: &Path) -> Connections {
+pub(super) fn writer_of(config: &DatabaseConfig, path: &Path) -> Connections {
     let options = sqlite_options(path, config)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -283,12 +283,12 @@ fn writer_of(config: &DatabaseConfig, path: &Path) -> Connections {
     Connections::new(options, 1, config.acquire_timeout)
 }
 
-fn readers_of(config: &DatabaseConfig, path: &Path) -> Connections {
+pub(super) fn readers_of(config: &DatabaseConfig, path: &Path) -> Connections {
     let options = sqlite_options(path, config).read_only(true);
     Connections::new(options, config.max_connections.saturating_sub(1), config.acquire_timeout)
 }
 
-fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
+pub(super) fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) -> Pools {
     let options = options.disable_statement_logging();
     let (min, max) = (config.min_connections, config.max_connections);
     let pool = |min: u32, max: u32| {
@@ -326,7 +326,7 @@ async fn warn_of_forgetful(connection: &mut PgConnection) {
 }
 
 /// Connects, again and again until the time is over if the server is not there yet.
-async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, OpenError> {
+pub(super) async fn connect(options: &PgConnectOptions, timeout: Duration) -> Result<PgConnection, OpenError> {
     const PAUSE: Duration = Duration::from_millis(100);
     let unreachable = |reason: String| OpenError::Unreachable { target: name_of(options), reason };
     let mut last = "it did not answer in time".to_owned();

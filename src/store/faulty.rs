@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::domain::{Crc64, ObjectKey, Part, PartNumber, SessionId};
 use crate::store::{
-    Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedPut, Store, StoreError,
-    StoredObject, StoredPart, Target, error,
+    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedPut, Store,
+    StoreError, StoredObject, StoredPart, Target, error,
 };
 
 /// The calls of a store that can be made to fail.
@@ -326,6 +326,10 @@ impl Store for FaultyStore {
         let fault = self.before(Operation::Check).await?;
         self.inner.check().await?;
         after(Operation::Check, fault, ())
+    }
+
+    async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
+        self.inner.abandoned(key).await
     }
 
     fn download_url(&self, download: &Download<'_>) -> Option<String> {

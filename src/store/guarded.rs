@@ -12,8 +12,8 @@ use crate::domain::{ObjectKey, Part, PartNumber, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, BreakerConfig, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedPut,
-    Store, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, BreakerConfig, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm,
+    SignedPut, Store, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -171,6 +171,10 @@ impl Store for Guarded {
     async fn check(&self) -> Result<(), StoreError> {
         // Asked how it is, the store is asked.
         self.timed("check", self.inner.check()).await
+    }
+
+    async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
+        self.timed("abandoned", self.inner.abandoned(key)).await
     }
 
     fn download_url(&self, download: &Download<'_>) -> Option<String> {

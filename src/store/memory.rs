@@ -14,8 +14,8 @@ use futures_util::StreamExt as _;
 use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 use crate::store::error::Fault;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError, StoredObject,
-    StoredPart, Target, parts,
+    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError,
+    StoredObject, StoredPart, Target, parts,
 };
 
 /// How often each operation was called, refused calls included.
@@ -310,6 +310,10 @@ impl Store for MemoryStore {
     async fn check(&self) -> Result<(), StoreError> {
         count(&self.calls.check);
         Ok(())
+    }
+
+    async fn abandoned(&self, _: &ObjectKey) -> Result<Abandoned, StoreError> {
+        Ok(Abandoned::Swept)
     }
 
     fn download_url(&self, _: &Download<'_>) -> Option<String> {

@@ -213,6 +213,18 @@ pub struct ListedUpload {
     pub begun_at: Option<Timestamp>,
 }
 
+/// What becomes of multipart uploads that nobody finished, when nobody of ours
+/// looks after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// The store is ours alone, and the sweeper is all that it takes.
+    Swept,
+    /// The store drops them itself, so many days old.
+    DroppedAfterDays(u32),
+    /// The store keeps them for good, and has them paid for.
+    Kept,
+}
+
 /// An object store with multipart uploads.
 ///
 /// A call that returns an error has either done nothing or done all of what
@@ -271,6 +283,13 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Whether it can be used right now, and if not, why: for `/healthz`.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// What the store itself does about multipart uploads of such a key that
+    /// nobody finishes: for the doctor.
+    async fn abandoned(&self, _key: &ObjectKey) -> Result<Abandoned, StoreError> {
+        let (operation, code) = ("Lifecycle", "NotSupported".to_owned());
+        Err(StoreError::Refused(error::Fault { operation, code, ..error::Fault::default() }))
+    }
 
     /// A URL at which anybody may read an object for a while, where the store
     /// has such.

@@ -123,6 +123,11 @@ impl SmallDisk {
         ballast.set_len(filled.saturating_sub(bytes as u64)).expect("shortened");
     }
 
+    /// Takes no more writes.
+    pub(crate) fn read_only(&self) {
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(self.path()));
+    }
+
     /// Gives back what `fill` took.
     pub(crate) fn empty(&self) {
         fs::remove_file(self.ballast()).expect("removed");

@@ -7,6 +7,7 @@ mod bench;
 mod browser;
 mod chaos;
 mod direct;
+mod doctor;
 mod emulator;
 mod engine;
 mod faults;

@@ -63,6 +63,7 @@ async fn successes(contract: &Contract) {
     stories::chunks(contract, &gateway, &bytes).await;
     stories::forms(contract, &gateway, &bytes).await;
     stories::files(contract, &gateway, &bytes).await;
+    stories::doctors(contract, &gateway).await;
     let open = |operation: &contract::Operation<'_>| !operation.is_guarded() && !operation.is_of_tokens();
     let of_us = |operation: &contract::Operation<'_>| !operation.is_of_store();
     for operation in contract.operations().into_iter().filter(of_us).filter(open) {

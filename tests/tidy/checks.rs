@@ -20,9 +20,10 @@ fn layer(module: &str) -> Option<usize> {
         "engine" | "access" => 2,
         "http" | "emulator" | "bench" => 3,
         "config" => 4,
-        "app" => 5,
-        "cli" => 6,
-        "main" => 7,
+        "doctor" => 5,
+        "app" => 6,
+        "cli" => 7,
+        "main" => 8,
         _ => return None,
     })
 }

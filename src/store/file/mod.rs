@@ -39,8 +39,8 @@ use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::share::Budget;
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError, StoredObject,
-    StoredPart, Target,
+    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError,
+    StoredObject, StoredPart, Target,
 };
 
 use fault::on;
@@ -236,6 +236,10 @@ impl Store for FileStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.blocking("Check", Inner::check).await
+    }
+
+    async fn abandoned(&self, _: &ObjectKey) -> Result<Abandoned, StoreError> {
+        Ok(Abandoned::Swept)
     }
 
     fn download_url(&self, _: &Download<'_>) -> Option<String> {

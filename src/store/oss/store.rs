@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
+use crate::store::oss::lifecycle;
 use crate::store::oss::setup::{Identity, Setup};
 use crate::store::oss::sign::{self, Query, form};
 use crate::store::parts::gapless;
@@ -23,8 +24,8 @@ use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
-    Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm, SignedPut, Store,
-    StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm, SignedPut,
+    Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -185,6 +186,15 @@ impl Store for OssStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         calls::check(&self.client).await
+    }
+
+    async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
+        let call = Call::new("GetBucketLifecycle", Method::GET, None).query("lifecycle", "");
+        match self.client.call_once(&call).await {
+            Ok(answer) => lifecycle::abandoned(&answer.text(), key.as_str()).map_err(|e| unreadable(&call, &e)),
+            Err(StoreError::Refused(fault)) if fault.code == "NoSuchLifecycle" => Ok(Abandoned::Kept),
+            Err(error) => Err(error),
+        }
     }
 
     fn download_url(&self, download: &Download<'_>) -> Option<String> {

@@ -240,7 +240,7 @@ fn url_decoded(text: &str) -> String {
     percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
-fn read<T: DeserializeOwned>(text: &str, expected: &str) -> Result<T, Unreadable> {
+pub(in crate::store) fn read<T: DeserializeOwned>(text: &str, expected: &str) -> Result<T, Unreadable> {
     if has_document_type(text) {
         return Err(Unreadable("a document type".to_owned()));
     }

@@ -36,6 +36,7 @@ pub(crate) async fn ask_all(ledger: &Ledger, clock: &dyn Clock) {
     asking.access().await;
     asking.outbox().await;
     asking.sweeping().await;
+    let _ = ledger.examine().await;
 }
 
 impl Asking<'_> {

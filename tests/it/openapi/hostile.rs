@@ -78,6 +78,8 @@ async fn nonsense_is_refused_as_described() {
             let answer = contract.ask(operation.path, request).await;
             // What this gateway cannot do it cannot, whatever is asked.
             let is_fine = !answer.status.is_server_error() || answer.status == 501;
+            // And one asks to be refused.
+            let is_fine = is_fine || (operation.id == "doctorSample" && answer.code() == "overloaded");
             assert!(is_fine, "{}: {answer:?}", operation.id);
             asked += 1;
         }

@@ -162,3 +162,18 @@ pub(super) async fn files(contract: &Contract, gateway: &Gateway, bytes: &[u8]) 
         assert_eq!(read(method, "a%20b", &[]).await.status, 400);
     }
 }
+
+pub(super) async fn doctors(contract: &Contract, gateway: &Gateway) {
+    let sample = |query: &str| contract.ask("/doctor", gateway.request(Method::GET, &format!("/doctor{query}")));
+    sample("").await.is_refused(503, "overloaded");
+    assert_eq!(sample("?after=1").await.json["after"], 1);
+    sample("?after=61").await.is_refused(400, "invalid_parameter");
+    let examine = |query: &str| {
+        contract.ask("/admin/doctor", gateway.admin_request(Method::GET, &format!("/admin/doctor{query}")))
+    };
+    let (first, second) = tokio::join!(examine(""), examine("?origin=https://app.example.com"));
+    let (done, busy) = if first.status == 200 { (first, second) } else { (second, first) };
+    assert_eq!(done.json["status"], "ok", "{done:?}");
+    busy.is_refused(503, "overloaded");
+    examine("?origin=a&origin=b").await.is_refused(400, "invalid_request");
+}

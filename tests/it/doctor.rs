@@ -1,0 +1,9 @@
+//! Set-ups that are broken, each in one way: `chunkgate doctor` names that one
+//! as the first cause, and `docs/doctor.md` shows what it says.
+
+mod front;
+mod inward;
+mod nginx;
+mod outward;
+mod patient;
+mod running;
