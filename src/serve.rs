@@ -16,6 +16,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutWriter;
@@ -30,6 +32,12 @@ use on_demand::Gate;
 
 /// What every connection may read at a time: a head, and some of a body.
 const READ_BYTES_MIN: usize = 16 << 10;
+
+/// What the kernel takes of an answer beyond what is on its way: by itself it
+/// takes megabytes, and a thousand clients that read nothing exhaust what it has
+/// for all connections.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 256 << 10;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +160,10 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 // Answers are small and written whole: waiting to fill a segment only delays them.
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%peer, %error, "TCP_NODELAY refused");
+                }
+                #[cfg(target_os = "linux")]
+                if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES) {
+                    debug!(%peer, %error, "TCP_NOTSENT_LOWAT refused");
                 }
                 return (stream, peer);
             }
