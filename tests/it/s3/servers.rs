@@ -36,7 +36,9 @@ impl Server {
         versitygw().await;
         let command = |folder: &Path, address: &str| {
             let mut command = Command::new(binary());
-            command.args(["--quiet", "--port", address, "posix"]).arg(folder.join("data"));
+            // Without keep-alive it closes with an object half read, and a machine that is busy
+            // forgets such a connection.
+            command.args(["--quiet", "--keep-alive", "--port", address, "posix"]).arg(folder.join("data"));
             command.env_clear().env("ROOT_ACCESS_KEY_ID", KEY_ID).env("ROOT_SECRET_ACCESS_KEY", SECRET);
             command
         };
