@@ -4,13 +4,14 @@
 mod access;
 mod bench;
 mod doctor;
+mod secrets;
 mod store;
 mod token;
 
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -23,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::access::{AuthMode, Authority, OssCallbacks};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, SecretFiles};
 use crate::domain::kind::Kinds;
 use crate::emulator::{Emulator, EmulatorConfig};
 use crate::engine::sweep::{Sweeper, Swept};
@@ -37,6 +38,7 @@ use crate::store::{Store, StoreKind};
 use access::access;
 pub use bench::bench;
 pub use doctor::{DoctorOptions, doctor};
+use secrets::Rotation;
 use store::{check_store, open_store};
 pub use token::{WantedToken, make_access_token, make_key};
 
@@ -75,6 +77,7 @@ pub struct Gateway {
     engine: Engine,
     notifier: Notifier,
     authority: Authority,
+    rotation: Rotation,
     public: (TcpListener, Router),
     admin: (TcpListener, Router),
     config: Config,
@@ -90,7 +93,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens the ledger and the store, then listens.
-    pub async fn open(config: Config, options: ServeOptions) -> Result<Self, AppError> {
+    pub async fn open(config: Config, secrets: SecretFiles, options: ServeOptions) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let notifier = Notifier::new(&config.webhook).map_err(misconfigured)?;
         let metrics = recorder();
@@ -102,6 +105,7 @@ impl Gateway {
         let access = Arc::new(access(&config, options, &ledger, &clock, &authority).await?);
         let callbacks = callbacks(&config)?;
         let settings = settings(&config, &*store, &notifier)?;
+        let hooks = settings.hooks.clone();
         let draining = CancellationToken::new();
         let doctor = doctor::of_gateway(&config, store.clone(), ledger.clone(), clock.clone(), draining.clone());
         let engine =
@@ -124,6 +128,13 @@ impl Gateway {
                 port,
             })
         };
+        let rotation = Rotation {
+            files: Arc::new(Mutex::new(secrets)),
+            engine: engine.clone(),
+            notifier: notifier.clone(),
+            hooks,
+            access: access.clone(),
+        };
         // No page of another origin has any business on the admin listener.
         let (api, admin_api) = (api(&config.cors, address.port()), api(&CorsConfig::default(), admin_address.port()));
         Ok(Self {
@@ -131,6 +142,7 @@ impl Gateway {
             admin: (admin, http::admin(admin_api, metrics.clone(), doctor.clone())),
             limits: serve_limits(&config),
             authority,
+            rotation,
             engine,
             notifier,
             config,
@@ -148,7 +160,7 @@ impl Gateway {
     pub async fn run(self, stop: CancellationToken) {
         let engine = self.engine.clone();
         let sweeping = engine.clone();
-        let authority = self.authority;
+        let (authority, rotation) = (self.authority, self.rotation);
         let (delivering, notifier, pause) = (engine.clone(), self.notifier, self.config.webhook.retry_initial);
         let loops = [
             tokio::spawn(until_it_ends("sweeper", move || {
@@ -162,6 +174,10 @@ impl Gateway {
             tokio::spawn(until_it_ends("tokens", move || {
                 let authority = authority.clone();
                 async move { authority.run().await }
+            })),
+            tokio::spawn(until_it_ends("secrets", move || {
+                let rotation = rotation.clone();
+                async move { rotation.run().await }
             })),
         ];
         let upkeep = tokio::spawn(keep_metrics(self.metrics));
@@ -194,9 +210,9 @@ impl Gateway {
 }
 
 /// Serves until told to stop, then drains.
-pub async fn serve(config: Config, options: ServeOptions) -> Result<(), AppError> {
+pub async fn serve(config: Config, secrets: SecretFiles, options: ServeOptions) -> Result<(), AppError> {
     let stop = stop_signal()?;
-    let gateway = Gateway::open(config, options).await?;
+    let gateway = Gateway::open(config, secrets, options).await?;
     info!(
         address = %format_args!("http://{}", gateway.address),
         admin = %format_args!("http://{}", gateway.admin_address),

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! domain  ←  ledger | store | notify  ←  engine | access  ←  http  ←  app  ←  cli, main
-//! clock units serve share logging                  emulator  config  bench  doctor
+//! clock units rotating serve share logging         emulator  config  bench  doctor
 //! ```
 //!
 //! [`domain`] decides and does nothing. [`ledger`] knows what was acknowledged,
@@ -67,6 +67,7 @@ pub mod http;
 pub mod ledger;
 pub mod logging;
 pub mod notify;
+pub mod rotating;
 pub mod serve;
 mod share;
 pub mod store;

@@ -65,9 +65,10 @@ fn serve(args: &ServeArgs) -> Result<(), AppError> {
         let _ = io::stdout().write_all(config::to_toml(&loaded).as_bytes());
         return Ok(());
     }
+    let secrets = loaded.secrets.clone();
     let config = start_log(loaded)?;
     let options = ServeOptions { bootstrap_key: args.bootstrap_key, insecure_no_auth: args.insecure_no_auth };
-    run(app::serve(config, options))
+    run(app::serve(config, secrets, options))
 }
 
 fn emulate(config: EmulatorConfig) -> Result<(), AppError> {

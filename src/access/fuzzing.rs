@@ -50,7 +50,7 @@ static ISSUERS: LazyLock<[Issuer; 2]> = LazyLock::new(|| {
 
 static ACCESS: LazyLock<Access> = LazyLock::new(|| {
     let keys = vec![ApiKey::parse("app:ck_secret").expect("a key")];
-    Access::Proven(Box::new(Proofs { keys, authority: None, issuer: None }))
+    Access::Proven(Box::new(Proofs { keys: crate::rotating::Rotating::new(keys), authority: None, issuer: None }))
 });
 
 pub(crate) fn tokens(data: &[u8]) {

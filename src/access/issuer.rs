@@ -14,6 +14,7 @@ use crate::access::terms::WrittenTerms;
 use crate::clock::Clock;
 use crate::domain::grant::{Grant, Scopes};
 use crate::domain::{Owner, Refusal};
+use crate::rotating::Rotating;
 
 /// Clocks of issuers and ours may differ by so many seconds.
 const SKEW: f64 = 30.0;
@@ -23,7 +24,8 @@ const SKEW: f64 = 30.0;
 pub struct Issuer {
     config: JwtConfig,
     clock: Arc<dyn Clock>,
-    secret: Option<DecodingKey>,
+    /// One or, while they rotate, several.
+    secrets: Rotating<Vec<DecodingKey>>,
     /// By the one algorithm that it is for.
     public: Option<(Algorithm, DecodingKey)>,
     jwks: Option<Jwks>,
@@ -61,9 +63,7 @@ impl Issuer {
         if uses(JwtAlgorithm::HS256) != config.hs256_secret.is_some() {
             return wrong("auth.jwt.hs256_secret", "and HS256 among auth.jwt.algorithms need each other");
         }
-        if config.hs256_secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
-            return wrong("auth.jwt.hs256_secret", "must have 32 bytes at least, as from: openssl rand -hex 32");
-        }
+        let secrets = secrets(config)?;
         if needs_public != (config.public_key.is_some() || config.jwks_url.is_some()) {
             let advice = "or auth.jwt.jwks_url must be set for RS256, ES256 and EdDSA, and for no other algorithm";
             return wrong("auth.jwt.public_key", advice);
@@ -82,8 +82,13 @@ impl Issuer {
             }
             None => None,
         };
-        let secret = config.hs256_secret.as_ref().map(|secret| DecodingKey::from_secret(secret.expose().as_bytes()));
-        Ok(Self { config: config.clone(), clock, secret, public, jwks })
+        Ok(Self { config: config.clone(), clock, secrets: Rotating::new(secrets), public, jwks })
+    }
+
+    /// From now on, the secrets that this has.
+    pub fn renew(&self, config: &JwtConfig) -> Result<(), Misconfigured> {
+        self.secrets.set(secrets(config)?);
+        Ok(())
     }
 
     /// What a token allows.
@@ -95,11 +100,14 @@ impl Issuer {
             });
         }
         let from_jwks;
-        let key = match (header.alg, &self.secret, &self.public, &self.jwks) {
-            (Algorithm::HS256, Some(secret), _, _) => secret,
-            (Algorithm::HS256, None, _, _) => return Err(NOT_SIGNED),
-            (algorithm, _, Some((of, key)), _) if algorithm == *of => key,
-            (algorithm, _, None, Some(jwks)) => {
+        let key = match (header.alg, &self.public, &self.jwks) {
+            (Algorithm::HS256, _, _) => {
+                let secrets = self.secrets.get();
+                let claims = secrets.iter().find_map(|secret| jwt::signed(token, secret, header.alg));
+                return self.grant(&claims.ok_or(NOT_SIGNED)?);
+            }
+            (algorithm, Some((of, key)), _) if algorithm == *of => key,
+            (algorithm, None, Some(jwks)) => {
                 from_jwks = jwks.key(header.kid.as_deref(), algorithm).await?;
                 &from_jwks
             }
@@ -163,6 +171,23 @@ fn scopes(claims: &Map<String, Value>) -> Scopes {
 
 const NOT_SIGNED: Refusal =
     Refusal::Unauthorized { reason: "the token was not signed by the issuer that is configured" };
+
+/// Each line is one.
+fn secrets(config: &JwtConfig) -> Result<Vec<DecodingKey>, Misconfigured> {
+    let text = config.hs256_secret.as_ref().map_or("", |secret| secret.expose());
+    let lines = text.lines().filter(|line| !line.is_empty()).map(|line| match line.len() {
+        0..32 => Err(Misconfigured {
+            key: "auth.jwt.hs256_secret",
+            advice: "must have 32 bytes at least, as from: openssl rand -hex 32".to_owned(),
+        }),
+        _ => Ok(DecodingKey::from_secret(line.as_bytes())),
+    });
+    let secrets: Vec<DecodingKey> = lines.collect::<Result<_, _>>()?;
+    if secrets.is_empty() && config.hs256_secret.is_some() {
+        return Err(Misconfigured { key: "auth.jwt.hs256_secret", advice: "is empty".to_owned() });
+    }
+    Ok(secrets)
+}
 
 fn public_key(pem: &str, algorithms: &[JwtAlgorithm]) -> Result<(Algorithm, DecodingKey), Misconfigured> {
     let read = [

@@ -30,6 +30,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::domain::grant::Grant;
 use crate::domain::{Owner, Refusal};
+use crate::rotating::Rotating;
 
 pub use authority::{AccessError, Authority, Login, Pair, by_hand};
 pub use callback::{NotOss, OssCallbacks};
@@ -43,7 +44,7 @@ pub enum Access {
     Loopback,
     /// Everybody who can reach us, as the owner `local`: `--insecure-no-auth`.
     /// To administer takes one of these keys all the same.
-    Anybody(Vec<ApiKey>),
+    Anybody(Rotating<Vec<ApiKey>>),
     /// Who can prove who they are.
     Proven(Box<Proofs>),
 }
@@ -51,7 +52,7 @@ pub enum Access {
 /// What counts as a proof.
 pub struct Proofs {
     /// The back ends' keys.
-    pub keys: Vec<ApiKey>,
+    pub keys: Rotating<Vec<ApiKey>>,
     /// Tokens that we hand out, if we do.
     pub authority: Option<Authority>,
     /// Those of the application's own issuer, if there is one.
@@ -103,10 +104,10 @@ impl Access {
             Self::Proven(proofs) => proofs,
         };
         let shown = bearer(authorization)?;
-        if let Some(name) = key_name(&proofs.keys, shown) {
+        if let Some(name) = key_name(&proofs.keys.get(), shown) {
             return Ok(match acts_for {
                 Some(owner) => Caller::back_end(owner.clone(), Some(owner)),
-                None => Caller::back_end(Owner::of_key(name), None),
+                None => Caller::back_end(Owner::of_key(&name), None),
             });
         }
         let caller = Caller::bearer(proofs.token(shown).await?);
@@ -123,14 +124,34 @@ impl Access {
     pub async fn operator(&self, authorization: Option<&[u8]>) -> Result<Caller, Refusal> {
         match self {
             Self::Loopback | Self::Proven(_) => self.caller(authorization, None).await,
-            Self::Anybody(keys) if keys.is_empty() => {
+            Self::Anybody(keys) if keys.get().is_empty() => {
                 Err(Refusal::Unauthorized { reason: "to administer takes an API key, and auth.api_keys has none" })
             }
             Self::Anybody(keys) => {
                 let unknown = Refusal::Unauthorized { reason: "the key is not known" };
-                let name = key_name(keys, bearer(authorization)?).ok_or(unknown)?;
-                Ok(Caller::back_end(Owner::of_key(name), None))
+                let name = key_name(&keys.get(), bearer(authorization)?).ok_or(unknown)?;
+                Ok(Caller::back_end(Owner::of_key(&name), None))
             }
+        }
+    }
+
+    /// From now on, these keys.
+    pub fn renew_keys(&self, keys: Vec<ApiKey>) {
+        match self {
+            Self::Loopback => {}
+            Self::Anybody(known) => known.set(keys),
+            Self::Proven(proofs) => proofs.keys.set(keys),
+        }
+    }
+
+    /// From now on, the issuer's secrets are these.
+    pub fn renew_issuer(&self, config: &JwtConfig) -> Result<(), String> {
+        match self {
+            Self::Loopback | Self::Anybody(_) => Ok(()),
+            Self::Proven(proofs) => match &proofs.issuer {
+                Some(issuer) => issuer.renew(config).map_err(|wrong| format!("{} {}", wrong.key, wrong.advice)),
+                None => Ok(()),
+            },
         }
     }
 
@@ -153,12 +174,12 @@ fn bearer(authorization: Option<&[u8]>) -> Result<&str, Refusal> {
 }
 
 /// All keys are compared, whichever matches: how long it takes tells nothing.
-fn key_name<'k>(keys: &'k [ApiKey], shown: &str) -> Option<&'k str> {
+fn key_name(keys: &[ApiKey], shown: &str) -> Option<String> {
     let hash = Sha256::digest(shown.as_bytes());
     let mut found = None;
     for known in keys {
         if bool::from(known.sha256.ct_eq(&hash[..])) {
-            found = Some(known.name.as_str());
+            found = Some(known.name.clone());
         }
     }
     found
@@ -193,7 +214,7 @@ mod tests {
     async fn keys_name_their_owner() {
         let keys =
             vec![ApiKey::parse("shop:ck_secret").expect("a key"), ApiKey::parse("blog:ck_other").expect("a key")];
-        let access = Access::Proven(Box::new(Proofs { keys, authority: None, issuer: None }));
+        let access = Access::Proven(Box::new(Proofs { keys: Rotating::new(keys), authority: None, issuer: None }));
         let ask = async |value: &str, owner: Option<&str>| {
             let owner = owner.map(|owner| Owner::parse(owner).expect("an owner"));
             access.caller(Some(value.as_bytes()), owner).await
@@ -210,14 +231,14 @@ mod tests {
     #[tokio::test]
     async fn who_administers_beyond_this_machine_holds_a_key() {
         let keys = || vec![ApiKey::parse("shop:ck_secret").expect("a key")];
-        let proven = Access::Proven(Box::new(Proofs { keys: keys(), authority: None, issuer: None }));
-        for access in [proven, Access::Anybody(keys())] {
+        let proven = Access::Proven(Box::new(Proofs { keys: Rotating::new(keys()), authority: None, issuer: None }));
+        for access in [proven, Access::Anybody(Rotating::new(keys()))] {
             assert!(access.operator(Some(b"Bearer ck_secret")).await.is_ok_and(|caller| caller.is_back_end));
             for wrong in [None, Some(&b"Bearer ck_other"[..]), Some(b"ck_secret"), Some(b"Bearer ")] {
                 assert!(access.operator(wrong).await.is_err(), "{access:?} {wrong:?}");
             }
         }
-        assert!(Access::Anybody(Vec::new()).operator(Some(b"Bearer ck_secret")).await.is_err());
+        assert!(Access::Anybody(Rotating::new(Vec::new())).operator(Some(b"Bearer ck_secret")).await.is_err());
         assert!(Access::Loopback.operator(None).await.is_ok_and(|caller| caller.is_back_end));
     }
 }

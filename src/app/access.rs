@@ -8,7 +8,8 @@ use super::{AppError, ServeOptions, misconfigured};
 use crate::access::{Access, ApiKey, AuthMethod, AuthMode, Authority, Issuer, Proofs};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
+use crate::rotating::Rotating;
 
 /// Who may ask: as configured, and who holds a key that was made here.
 pub(super) async fn access(
@@ -20,7 +21,7 @@ pub(super) async fn access(
 ) -> Result<Access, AppError> {
     match &config.auth.mode {
         AuthMode::None if options.insecure_no_auth => {
-            Ok(Access::Anybody(keys(config, options, ledger, &**clock).await?))
+            Ok(Access::Anybody(Rotating::new(keys(config, options, ledger, &**clock).await?)))
         }
         AuthMode::None => Ok(Access::Loopback),
         AuthMode::AnyOf(_) => {
@@ -41,25 +42,31 @@ pub(super) async fn access(
             } else {
                 None
             };
-            Ok(Access::Proven(Box::new(Proofs { keys, authority, issuer })))
+            Ok(Access::Proven(Box::new(Proofs { keys: Rotating::new(keys), authority, issuer })))
         }
     }
 }
 
-/// Those that are configured, and those that were made here.
+/// Those that are configured, and those that were made here; at the first start, perhaps a new one.
 async fn keys(
     config: &Config,
     options: ServeOptions,
     ledger: &Ledger,
     clock: &dyn Clock,
 ) -> Result<Vec<ApiKey>, AppError> {
-    let mut keys = config.auth.api_keys.clone();
-    if options.bootstrap_key && keys.is_empty() {
+    if options.bootstrap_key && config.auth.api_keys.is_empty() {
         bootstrap(ledger, clock).await?;
     }
-    let made = ledger.api_keys().await.map_err(|error| AppError::Failed(error.to_string()))?;
-    keys.extend(made.into_iter().map(|(name, sha256)| ApiKey { name, sha256 }));
-    Ok(keys)
+    known_keys(config, ledger).await.map_err(|error| AppError::Failed(error.to_string()))
+}
+
+/// Those that are configured, and those that were made here.
+pub(super) async fn known_keys(config: &Config, ledger: &Ledger) -> Result<Vec<ApiKey>, LedgerError> {
+    if config.auth.mode != AuthMode::None && !config.auth.mode.allows(AuthMethod::Keys) {
+        return Ok(Vec::new());
+    }
+    let made = ledger.api_keys().await?.into_iter().map(|(name, sha256)| ApiKey { name, sha256 });
+    Ok(config.auth.api_keys.iter().cloned().chain(made).collect())
 }
 
 /// A key that nobody guesses: 256 random bits.

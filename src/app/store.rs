@@ -9,8 +9,8 @@ use super::{AppError, misconfigured};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::store::file::FileStore;
-use crate::store::oss::{self, OssStore};
-use crate::store::s3::{self, S3Store};
+use crate::store::oss::OssStore;
+use crate::store::s3::S3Store;
 use crate::store::{Store, StoreError, StoreKind};
 
 /// How long the store may take to answer when we start.
@@ -48,38 +48,17 @@ pub(super) async fn check_store(config: &Config, store: &dyn Store) -> Result<()
         StoreKind::Oss => (at(&config.store.oss.endpoint), "store.oss.endpoint"),
         StoreKind::S3 => (at(&config.store.s3.endpoint), "store.s3.endpoint"),
     };
-    let remedy = |problem: &StoreError| remedy(config.store.kind, problem);
     match tokio::time::timeout(CHECK_TIMEOUT, store.check()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(problem @ (StoreError::Unavailable(_) | StoreError::Full))) => {
-            let advice = remedy(&problem).map_or_else(|| format!("check {key}"), ToOwned::to_owned);
-            error!(store = %place, %problem, "the store cannot be used right now; uploads get 503 until it can; {advice}");
+            error!(store = %place, %problem, "the store cannot be used right now; uploads get 503 until it can; check {key}");
             Ok(())
         }
-        Ok(Err(problem)) => {
-            let advice = remedy(&problem).map_or(String::new(), |remedy| format!("; {remedy}"));
-            Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}{advice}")))
-        }
+        Ok(Err(problem)) => Err(AppError::Failed(format!("the store ({place}) cannot be used: {problem}"))),
         Err(_) => {
             let seconds = CHECK_TIMEOUT.as_secs();
             error!(store = %place, "the store did not answer within {seconds} s; uploads get 503 until it does; check {key}");
             Ok(())
         }
-    }
-}
-
-/// What to do about it, where the store's code tells.
-fn remedy(kind: StoreKind, problem: &StoreError) -> Option<&'static str> {
-    match problem {
-        StoreError::Refused(fault) | StoreError::Unavailable(fault) => match kind {
-            StoreKind::File => None,
-            StoreKind::Oss => oss::remedy(&fault.code),
-            StoreKind::S3 => s3::remedy(&fault.code),
-        },
-        StoreError::Body
-        | StoreError::NoSuchUpload
-        | StoreError::NoSuchObject
-        | StoreError::PartsDiffer(_)
-        | StoreError::Full => None,
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn check(config: &Config, given: Given<'_>, problems: &mut Vec<Proble
     checks.access(config, strictness);
     checks.addresses(config);
     checks.database(config);
-    checks.store(config, environment, strictness);
+    warnings.extend(checks.store(config, environment, strictness));
     checks.durations(config);
     checks.counts(config);
     checks.key_template(&config.upload.key_template);
@@ -148,12 +148,20 @@ impl Checks<'_> {
         }
     }
 
-    fn store(&mut self, config: &Config, environment: &Environment, strictness: Strictness) {
+    /// Also what works, but is probably not meant.
+    fn store(&mut self, config: &Config, environment: &Environment, strictness: Strictness) -> Option<String> {
         let (store, env) = (&config.store, |name: &str| environment.get(name));
         if strictness.opens_store {
             let mistakes = match store.kind {
                 StoreKind::File => None,
-                StoreKind::Oss => oss::setup::Setup::of(&store.oss, &env).err(),
+                StoreKind::Oss => match oss::setup::Setup::of(&store.oss, &env) {
+                    Ok(setup) if oss::endpoint::is_internal(&setup.public) => {
+                        let advice = "links and signed parts point at an internal endpoint, which browsers do not \
+                                      reach: set store.oss.public_endpoint";
+                        return Some(advice.to_owned());
+                    }
+                    setup => setup.err(),
+                },
                 StoreKind::S3 => s3::setup::Setup::of(&store.s3, &env).err(),
             };
             for mistake in mistakes.into_iter().flatten() {
@@ -170,6 +178,7 @@ impl Checks<'_> {
         if let Some(Err(advice)) = store.oss.public_endpoint.as_deref().map(endpoint).filter(|_| !is_told) {
             self.wrong("store.oss.public_endpoint", advice);
         }
+        None
     }
 
     fn durations(&mut self, config: &Config) {

@@ -45,6 +45,12 @@ impl Environment {
     }
 }
 
+impl Environment {
+    pub(super) fn variable(&self, name: &str) -> Option<&OsString> {
+        self.0.get(name)
+    }
+}
+
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
         Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
@@ -90,7 +96,7 @@ fn read_one(name: &str, value: &OsString, environment: &Environment) -> Result<S
     Ok(Setting::text(&key_of(of), &read_file(value)?, origin))
 }
 
-fn read_file(path: &OsString) -> Result<String, String> {
+pub(super) fn read_file(path: &OsString) -> Result<String, String> {
     let text =
         fs::read_to_string(path).map_err(|e| format!("the file {} cannot be read: {e}", path.to_string_lossy()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Config, ConfigError, Environment, Origin, Setting, Strictness};
-use super::{check, environment, file, merge};
+use super::{SecretFiles, check, environment, file, merge};
 
 /// Where a configuration is read from. All of it comes in as arguments.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,8 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
     /// What works, but is probably not meant.
     pub warnings: Vec<String>,
+    /// Secrets that files have, which may change.
+    pub secrets: SecretFiles,
 }
 
 /// Reads all sources, and tells all that is wrong with them.
@@ -45,6 +47,7 @@ pub fn load(sources: &Sources, strictness: Strictness) -> Result<Loaded, ConfigE
     if strictness.bootstrap_key && !settings.iter().any(|setting| setting.key == "auth.mode") {
         settings.push(Setting::text("auth.mode", "keys", Origin::Flag("--bootstrap-key".to_owned())));
     }
+    let secrets = SecretFiles::of(settings.clone(), &sources.environment, strictness);
     let (config, origins) = merge::merge(settings, &mut problems);
     // Relations only make sense between values that are values.
     let mut warnings = Vec::new();
@@ -52,5 +55,5 @@ pub fn load(sources: &Sources, strictness: Strictness) -> Result<Loaded, ConfigE
         let given = check::Given { origins: &origins, environment: &sources.environment, strictness };
         check::check(&config, given, &mut problems, &mut warnings);
     }
-    if problems.is_empty() { Ok(Loaded { config, origins, warnings }) } else { Err(ConfigError { problems }) }
+    if problems.is_empty() { Ok(Loaded { config, origins, warnings, secrets }) } else { Err(ConfigError { problems }) }
 }

@@ -19,6 +19,7 @@ mod node;
 mod print;
 mod problem;
 mod reference;
+mod secrets;
 mod setting;
 mod yaml;
 
@@ -28,6 +29,7 @@ pub use model::{Config, Strictness};
 pub use print::to_toml;
 pub use problem::{ConfigError, Problem};
 pub use reference::{KEYS, Key};
+pub use secrets::SecretFiles;
 pub use setting::{Origin, Raw, Setting};
 
 #[cfg(test)]

@@ -284,3 +284,53 @@ fn secrets_come_from_files_and_are_never_shown() {
     assert_eq!(environment.get("OSS_SESSION_TOKEN").as_deref(), Some("t"));
     assert_eq!(environment.get("OSS_ACCESS_KEY_SECRET"), None);
 }
+
+#[test]
+fn links_that_browsers_do_not_reach_are_warned_of() {
+    let warned = |public: &str| {
+        let variables = [
+            ("CHUNKGATE_STORE__KIND", "oss"),
+            ("CHUNKGATE_STORE__OSS__ENDPOINT", "oss-cn-hangzhou-internal"),
+            ("CHUNKGATE_STORE__OSS__PUBLIC_ENDPOINT", public),
+            ("CHUNKGATE_STORE__OSS__BUCKET", "media"),
+            ("OSS_ACCESS_KEY_ID", "ak"),
+            ("OSS_ACCESS_KEY_SECRET", "sk"),
+        ];
+        let strictness = Strictness { opens_store: true, ..Strictness::default() };
+        load_strictly("", &variables, &[], strictness).expect("a configuration").warnings
+    };
+    assert!(warned("")[0].contains("store.oss.public_endpoint"));
+    assert!(warned("oss-cn-hangzhou").is_empty());
+}
+
+/// Files of secrets that change: together, and only once they have settled.
+#[test]
+fn secrets_of_files_are_looked_at_again() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let set = |name: &str, text: &str| fs::write(path(name), text).expect("written");
+    set("keys", "shop:one\n");
+    set("url", "postgres://u:one@h/n");
+    let (keys, url) = (path("keys"), path("url"));
+    let variables = [
+        ("CHUNKGATE_AUTH__MODE", "keys"),
+        ("CHUNKGATE_AUTH__API_KEYS_FILE", keys.as_str()),
+        ("CHUNKGATE_DATABASE__URL_FILE", url.as_str()),
+    ];
+    let mut secrets = load_from("", &variables, &[]).expect("a configuration").secrets;
+    let mut look = || secrets.look().map(|looked| looked.map(|config| config.database_url().expose().to_owned()));
+    assert!(look().is_none());
+    set("url", "postgres://u:two@h/n");
+    assert!(look().is_none(), "it has not settled");
+    set("keys", "shop:two");
+    assert!(look().is_none(), "another is changing");
+    assert!(look().is_some_and(|looked| looked.is_ok_and(|url| url.contains("two"))));
+    assert!(look().is_none(), "told once");
+    set("keys", "nonsense");
+    look();
+    let told = look().expect("a look").expect_err("wrong").to_string();
+    assert!(told.contains("auth.api_keys") && told.contains(&keys) | told.contains("API_KEYS_FILE"), "{told}");
+    assert!(!told.contains("nonsense"), "{told}");
+    fs::remove_file(&keys).expect("removed");
+    assert!(look().is_none() && look().is_none());
+}

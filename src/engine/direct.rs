@@ -96,11 +96,12 @@ impl Engine {
         }
         let session = self.session(&upload).await?;
         let target = Target { key: &upload.key, session: &session };
-        let signed = numbers.into_iter().map(|number| {
-            let put = self.shared.store.sign_part(target, number, EXPIRES_IN).ok_or(not_direct())?;
-            Ok(SignedPart { index: number.chunk_index(), put, expires_at: now.plus(EXPIRES_IN) })
-        });
-        signed.collect()
+        let mut signed = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let put = self.shared.store.sign_part(target, number, EXPIRES_IN).await?.ok_or(not_direct())?;
+            signed.push(SignedPart { index: number.chunk_index(), expires_at: now.plus(put.expires_in), put });
+        }
+        Ok(signed)
     }
 
     /// The parts of these chunks, if all of them may be put without us.

@@ -65,14 +65,14 @@ impl Engine {
             let what = "the application chose the object's key: send the file through the gateway";
             return Err(Refusal::NotSupported { what }.into());
         }
-        let expires_at = new.at.plus(wanted.expires_in);
         let ask = FormAsk {
             key: &new.key,
             content_type: new.content_type.as_deref(),
             bytes_max: wanted.bytes_max,
             expires_in: wanted.expires_in,
         };
-        let form = self.shared.store.sign_form(&ask).ok_or_else(no_forms)?;
+        let form = self.shared.store.sign_form(&ask).await?.ok_or_else(no_forms)?;
+        let expires_at = new.at.plus(form.expires_in);
         let awaited = AwaitedFile {
             key: new.key,
             id: new.id,

@@ -20,6 +20,7 @@ use crate::access::Link;
 use crate::access::terms::WrittenTerms;
 use crate::domain::grant::{Grant, Scopes};
 use crate::domain::{FileId, Owner, Refusal, Terms, Timestamp};
+use crate::engine::EngineError;
 use crate::engine::forms::WantedForm;
 use crate::http::auth::{May, ReadFiles, WriteUploads};
 use crate::http::disposition::Disposition;
@@ -76,9 +77,10 @@ pub(super) async fn sign(
         disposition: disposition.of(&file.file_name),
         expires_in,
     };
-    let url = match api.engine.store().download_url(&download) {
-        Some(url) => url,
-        None => own(&api, &method, owner, &file_id, &disposition, expires_at),
+    let signed = api.engine.store().download_url(&download).await.map_err(EngineError::from)?;
+    let (url, expires_at) = match signed {
+        Some(signed) => (signed.url, api.engine.clock().now().plus(signed.expires_in)),
+        None => (own(&api, &method, owner, &file_id, &disposition, expires_at), expires_at),
     };
     Ok(Json(json!({"url": url, "expiresAt": expires_at.rfc3339()})).into_response())
 }

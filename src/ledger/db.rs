@@ -7,7 +7,8 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Postgres, Row as _, Sqlite};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Sqlite};
+use tokio::time::{Instant, sleep};
 
 use uuid::Uuid;
 
@@ -225,6 +226,27 @@ impl From<PoolConnection<Postgres>> for Conn {
     fn from(conn: PoolConnection<Postgres>) -> Self {
         Self { of: Of::Postgres(conn), busy: false, in_transaction: false }
     }
+}
+
+/// A connection of Postgres. While a password is changed, the database and
+/// whoever tells us of it are not of one mind: that is waited for, as long as
+/// for a connection.
+pub(super) async fn acquire(pool: &PgPool) -> Result<Conn, LedgerError> {
+    const PAUSE: Duration = Duration::from_millis(200);
+    let until = Instant::now() + pool.options().get_acquire_timeout();
+    loop {
+        match pool.acquire().await {
+            Ok(connection) => return Ok(connection.into()),
+            Err(error) if !is_wrong_password(&error) => return Err(error.into()),
+            Err(_) if Instant::now() + PAUSE < until => sleep(PAUSE).await,
+            Err(error) => return Err(LedgerError::Unavailable(LedgerError::from(error).reason())),
+        }
+    }
+}
+
+fn is_wrong_password(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "28P01")
 }
 
 impl Drop for Conn {

@@ -245,7 +245,7 @@ impl Pools {
     async fn reader(&self) -> Result<Conn, LedgerError> {
         Ok(match self {
             Self::Sqlite { readers, .. } => readers.acquire().await?.into(),
-            Self::Postgres { shared, .. } => shared.acquire().await?.into(),
+            Self::Postgres { shared, .. } => db::acquire(shared).await?,
         })
     }
 }

@@ -170,6 +170,27 @@ impl Target {
     }
 }
 
+impl Ledger {
+    /// From now on, new connections are made as whoever this says: a password
+    /// that rotates. The database stays the one that is open.
+    pub fn renew(&self, url: &str) -> Result<(), OpenError> {
+        let Pools::Postgres { shared, writer } = &self.inner.pools else { return Ok(()) };
+        let Target::Postgres(options) = Target::parse(url)? else {
+            return Err(OpenError::Url("the ledger is in Postgres already: that takes a restart".to_owned()));
+        };
+        let place = |options: &PgConnectOptions| name_of(options);
+        if place(&options) != place(&shared.connect_options()) {
+            return Err(OpenError::Url(
+                "it is another database than the one that is open: that takes a restart".into(),
+            ));
+        }
+        let options = options.disable_statement_logging();
+        shared.set_connect_options(options.clone());
+        writer.set_connect_options(options);
+        Ok(())
+    }
+}
+
 fn name_of(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or_else(|| options.get_username());
     match options.get_socket() {

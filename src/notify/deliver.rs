@@ -69,6 +69,20 @@ impl Notifier {
         Ok(Self { client: client(TIMEOUT)?, receivers: Arc::new(receivers), subscriptions: subscriptions.into() })
     }
 
+    /// From now on, receivers' messages are signed with the secrets that this
+    /// has. Receivers themselves stay as they are.
+    pub fn renew(&self, config: &WebhookConfig) -> Result<(), String> {
+        let shared = config.secret.as_ref();
+        let first = config.url.as_ref().map(|url| (url, shared));
+        let more = config.endpoints.iter().map(|endpoint| (&endpoint.url, endpoint.secret.as_ref().or(shared)));
+        for (url, secret) in first.into_iter().chain(more) {
+            if let Some(receiver) = self.receivers.get(url) {
+                receiver.renew(secret)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Who gets which events.
     pub fn subscriptions(&self) -> &[Subscription] {
         &self.subscriptions

@@ -61,6 +61,14 @@ impl Hooks {
         })
     }
 
+    /// From now on, questions are signed with the secret that this has.
+    pub fn renew(&self, webhook: &WebhookConfig) -> Result<(), String> {
+        for (_, receiver) in self.before_create.iter().chain(&self.completed) {
+            receiver.renew(webhook.secret.as_ref())?;
+        }
+        Ok(())
+    }
+
     fn asked(&self, hook: Hook) -> Option<&(Client, Receiver)> {
         match hook {
             Hook::BeforeCreate => self.before_create.as_ref(),

@@ -12,13 +12,17 @@ use reqwest::{Client, RequestBuilder, Url};
 
 use crate::domain::Timestamp;
 use crate::notify::sign::SigningKeys;
+use crate::rotating::Rotating;
 use crate::units::Secret;
+
+/// How long a connection to a receiver is kept for the next message.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A URL, and what everything that is sent there is signed with.
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
     url: Url,
-    keys: SigningKeys,
+    keys: Arc<Rotating<SigningKeys>>,
 }
 
 impl Receiver {
@@ -40,8 +44,13 @@ impl Receiver {
         let secret = secret.ok_or_else(|| {
             format!("{key}: events must be signed: set webhook.secret, as from: echo whsec_$(openssl rand -base64 32)")
         })?;
-        let keys = SigningKeys::parse(secret).map_err(|reason| format!("webhook.secret {reason}"))?;
-        Ok(Self { url, keys })
+        Ok(Self { url, keys: Arc::new(Rotating::new(keys(secret)?)) })
+    }
+
+    /// From now on, messages are signed with this. All clones learn it.
+    pub(super) fn renew(&self, secret: Option<&Secret>) -> Result<(), String> {
+        self.keys.set(keys(secret.ok_or("webhook.secret is gone")?)?);
+        Ok(())
     }
 
     /// A signed message for it.
@@ -52,9 +61,13 @@ impl Receiver {
             .header("content-type", "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", self.keys.sign(id, timestamp, body))
+            .header("webhook-signature", self.keys.get().sign(id, timestamp, body))
             .body(body.to_owned())
     }
+}
+
+fn keys(secret: &Secret) -> Result<SigningKeys, String> {
+    SigningKeys::parse(secret).map_err(|reason| format!("webhook.secret {reason}"))
 }
 
 /// A client for messages that are answered in this time.
@@ -62,6 +75,8 @@ pub(super) fn client(timeout: Duration) -> Result<Client, String> {
     Client::builder()
         .timeout(timeout)
         .redirect(Policy::none())
+        // Many a server closes what is idle for longer, just when it is used again.
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .no_proxy()
         .dns_resolver(Arc::new(Guarded))
         .user_agent(concat!("chunkgate/", env!("CARGO_PKG_VERSION")))

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Our code for a call that credentials were refused to which have been
+/// replaced since: the store is well.
+pub const RENEWED: &str = "CredentialsRenewed";
+
 /// The body given to a store broke off: the client vanished, stalled, sent
 /// too much or too little, or other bytes than it declared. Why exactly is
 /// known to whoever made the body; the store only drops what it has.
@@ -60,8 +64,8 @@ pub struct Fault {
     pub status: Option<u16>,
     /// The store's request id, for its support.
     pub request_id: Option<Box<str>>,
-    /// OSS's error code (`EC`), which its support pages are filed under.
-    pub ec: Option<Box<str>>,
+    /// What to do about it, where the code tells.
+    pub remedy: Option<Box<str>>,
 }
 
 impl fmt::Display for Fault {
@@ -80,8 +84,8 @@ impl fmt::Display for Fault {
         if let Some(id) = &self.request_id {
             write!(f, " (request id {id})")?;
         }
-        if let Some(ec) = &self.ec {
-            write!(f, " (EC {ec})")?;
+        if let Some(remedy) = &self.remedy {
+            write!(f, "; {remedy}")?;
         }
         Ok(())
     }

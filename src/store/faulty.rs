@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::domain::{Crc64, ObjectKey, Part, PartNumber, SessionId};
 use crate::store::{
-    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedPut, Store,
-    StoreError, StoredObject, StoredPart, Target, error,
+    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedGet,
+    SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, error,
 };
 
 /// The calls of a store that can be made to fail.
@@ -332,16 +332,25 @@ impl Store for FaultyStore {
         self.inner.abandoned(key).await
     }
 
-    fn download_url(&self, download: &Download<'_>) -> Option<String> {
-        self.inner.download_url(download)
+    fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        self.inner.renew(config, env)
     }
 
-    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
-        self.inner.sign_part(target, number, expires_in)
+    async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
+        self.inner.download_url(download).await
     }
 
-    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
-        self.inner.sign_form(ask)
+    async fn sign_part(
+        &self,
+        target: Target<'_>,
+        number: PartNumber,
+        expires_in: Duration,
+    ) -> Result<Option<SignedPut>, StoreError> {
+        self.inner.sign_part(target, number, expires_in).await
+    }
+
+    async fn sign_form(&self, ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
+        self.inner.sign_form(ask).await
     }
 }
 

@@ -10,10 +10,10 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartNumber, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
-use crate::store::error::Fault;
+use crate::store::error::{Fault, RENEWED};
 use crate::store::{
     Abandoned, Begin, Body, BreakerConfig, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm,
-    SignedPut, Store, StoreError, StoredObject, StoredPart, Target,
+    SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -54,7 +54,9 @@ impl Guarded {
         call: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let began = self.clock.monotonic();
+        let under_way = UnderWay::begin();
         let answer = call.await;
+        drop(under_way);
         let now = self.clock.monotonic();
         let outcome = answer.as_ref().err().map_or("ok", outcome);
         metrics::histogram!("chunkgate_store_seconds", "operation" => operation, "outcome" => outcome)
@@ -79,6 +81,23 @@ impl Guarded {
     }
 }
 
+/// A call, as long as somebody waits for it.
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> Self {
+        metrics::gauge!(UNDER_WAY).increment(1);
+        Self
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        metrics::gauge!(UNDER_WAY).decrement(1);
+    }
+}
+
+const UNDER_WAY: &str = "chunkgate_store_calls_under_way";
 const OPEN: &str = "chunkgate_store_breaker_open";
 
 fn sign(error: &StoreError) -> Sign {
@@ -87,6 +106,7 @@ fn sign(error: &StoreError) -> Sign {
         StoreError::Unavailable(fault) if matches!(fault.code.as_str(), "RequestTimeout" | "IncompleteBody") => {
             Sign::None
         }
+        StoreError::Unavailable(fault) if fault.code == RENEWED => Sign::Alive,
         StoreError::Unavailable(_) => Sign::Failing,
         StoreError::Body => Sign::None,
         StoreError::NoSuchUpload
@@ -177,15 +197,24 @@ impl Store for Guarded {
         self.timed("abandoned", self.inner.abandoned(key)).await
     }
 
-    fn download_url(&self, download: &Download<'_>) -> Option<String> {
-        self.inner.download_url(download)
+    fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        self.inner.renew(config, env)
     }
 
-    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
-        self.inner.sign_part(target, number, expires_in)
+    async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
+        self.inner.download_url(download).await
     }
 
-    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
-        self.inner.sign_form(ask)
+    async fn sign_part(
+        &self,
+        target: Target<'_>,
+        number: PartNumber,
+        expires_in: Duration,
+    ) -> Result<Option<SignedPut>, StoreError> {
+        self.inner.sign_part(target, number, expires_in).await
+    }
+
+    async fn sign_form(&self, ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
+        self.inner.sign_form(ask).await
     }
 }

@@ -14,8 +14,8 @@ use futures_util::StreamExt as _;
 use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 use crate::store::error::Fault;
 use crate::store::{
-    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError,
-    StoredObject, StoredPart, Target, parts,
+    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut, Store,
+    StoreConfig, StoreError, StoredObject, StoredPart, Target, parts,
 };
 
 /// How often each operation was called, refused calls included.
@@ -316,14 +316,23 @@ impl Store for MemoryStore {
         Ok(Abandoned::Swept)
     }
 
-    fn download_url(&self, _: &Download<'_>) -> Option<String> {
-        None
+    fn renew(&self, _: &StoreConfig, _: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        Ok(())
     }
 
-    fn sign_part(&self, target: Target<'_>, number: PartNumber, _: Duration) -> Option<SignedPut> {
+    async fn download_url(&self, _: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
+        Ok(None)
+    }
+
+    async fn sign_part(
+        &self,
+        target: Target<'_>,
+        number: PartNumber,
+        expires_in: Duration,
+    ) -> Result<Option<SignedPut>, StoreError> {
         // Nobody can put anything there; whoever signs wants to have signed.
         let url = format!("memory:{}?partNumber={number}&uploadId={}", target.key, target.session);
-        self.limits.direct.then_some(SignedPut { url, headers: Vec::new() })
+        Ok(self.limits.direct.then_some(SignedPut { url, headers: Vec::new(), expires_in }))
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod breaker;
 pub mod config;
 pub mod conformance;
+pub mod connecting;
 pub mod deadline;
 pub mod error;
 pub mod faulty;
@@ -115,6 +116,18 @@ pub struct SignedPut {
     pub url: String,
     /// Headers that the signature covers, and that must be sent.
     pub headers: Vec<(&'static str, &'static str)>,
+    /// For how long: what was asked for, or less where the credentials that
+    /// signed it end before.
+    pub expires_in: Duration,
+}
+
+/// A URL at which somebody reads an object without us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedGet {
+    /// Where.
+    pub url: String,
+    /// For how long, as in `SignedPut`.
+    pub expires_in: Duration,
 }
 
 /// A file that somebody is to send in a form, without us.
@@ -137,6 +150,8 @@ pub struct SignedForm {
     pub url: String,
     /// Each exactly as it is.
     pub fields: Vec<(String, String)>,
+    /// For how long, as in `SignedPut`.
+    pub expires_in: Duration,
 }
 
 /// A multipart upload in the store.
@@ -291,18 +306,28 @@ pub trait Store: Send + Sync + fmt::Debug {
         Err(StoreError::Refused(error::Fault { operation, code, ..error::Fault::default() }))
     }
 
+    /// What is configured of its credentials has changed: from now on, these.
+    /// `env` is asked for what the configuration leaves open. A store that
+    /// knows no credentials has nothing to change.
+    fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String>;
+
     /// A URL at which anybody may read an object for a while, where the store
     /// has such.
-    fn download_url(&self, download: &Download<'_>) -> Option<String>;
+    async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError>;
 
     /// How anybody may put this part for a while, where `Limits::direct` says
     /// that they may. Nothing bounds what they send: `list_parts` tells.
-    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut>;
+    async fn sign_part(
+        &self,
+        target: Target<'_>,
+        number: PartNumber,
+        expires_in: Duration,
+    ) -> Result<Option<SignedPut>, StoreError>;
 
     /// A form by which anybody may put this object for a while, once: the store
     /// takes nothing larger, and writes nothing over. None where it has no such.
-    fn sign_form(&self, _ask: &FormAsk<'_>) -> Option<SignedForm> {
-        None
+    async fn sign_form(&self, _ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
+        Ok(None)
     }
 }
 

@@ -56,19 +56,26 @@ impl Budget {
         Self(AtomicU32::new(Self::RESERVE * Self::CALLS_EACH))
     }
 
+    /// How many are left.
+    pub fn left(&self) -> u32 {
+        self.0.load(Ordering::Relaxed) / Self::CALLS_EACH
+    }
+
     /// Takes one repetition; false when none is left.
     pub fn take(&self) -> bool {
         let take = |left: u32| left.checked_sub(Self::CALLS_EACH);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// A call has succeeded.
-    pub fn earn(&self) {
+    /// A call has succeeded. Whether that has earned anything.
+    pub fn earn(&self) -> bool {
         let full = Self::RESERVE * Self::CALLS_EACH;
         // Mostly it is full, and nothing is written that other cores share.
-        if self.0.load(Ordering::Relaxed) < full {
+        let earns = self.0.load(Ordering::Relaxed) < full;
+        if earns {
             let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some((left + 1).min(full)));
         }
+        earns
     }
 }
 
@@ -80,11 +87,12 @@ mod tests {
     fn repetitions_are_earned_by_calls_that_succeed() {
         let budget = Budget::full();
         assert_eq!((0..1000).filter(|_| budget.take()).count(), 100);
-        (0..9).for_each(|_| budget.earn());
+        (0..9).for_each(|_| assert!(budget.earn()));
         assert!(!budget.take());
         budget.earn();
         assert!(budget.take() && !budget.take());
-        (0..100_000).for_each(|_| budget.earn());
+        assert_eq!((0..100_000).filter(|_| budget.earn()).count(), 1000);
+        assert!(!budget.earn() && budget.left() == 100);
         assert_eq!((0..1000).filter(|_| budget.take()).count(), 100);
     }
 

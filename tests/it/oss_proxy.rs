@@ -122,6 +122,10 @@ struct State {
     /// How far this store's clock is ahead.
     skew_seconds: AtomicI64,
     skewed: AtomicU64,
+    /// So many in a hundred are refused with a 503.
+    busy_percent: AtomicU64,
+    busy: AtomicU64,
+    seen: AtomicU64,
 }
 
 #[derive(Default)]
@@ -144,8 +148,9 @@ impl OssProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let http = reqwest::Client::builder().no_proxy().http1_only().build().expect("a client");
-        let (plot, skew_seconds, skewed) = (Mutex::default(), AtomicI64::new(0), AtomicU64::new(0));
-        let state = Arc::new(State { emulator, http, plot, skew_seconds, skewed });
+        let (plot, skew_seconds, none) = (Mutex::default(), AtomicI64::new(0), || AtomicU64::new(0));
+        let (skewed, busy_percent, busy, seen) = (none(), none(), none(), none());
+        let state = Arc::new(State { emulator, http, plot, skew_seconds, skewed, busy_percent, busy, seen });
         let stop = CancellationToken::new();
         let (serving, every) = (state.clone(), stop.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
@@ -194,6 +199,16 @@ impl OssProxy {
         self.state.skew_seconds.store(seconds, Ordering::SeqCst);
     }
 
+    /// From now on so many in a hundred requests are refused with a 503, by a lot that is always the same.
+    pub(crate) fn be_busy(&self, percent: u64) {
+        self.state.busy_percent.store(percent, Ordering::SeqCst);
+    }
+
+    /// Requests that came, and those that were refused because it was busy.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        (self.state.seen.load(Ordering::SeqCst), self.state.busy.load(Ordering::SeqCst))
+    }
+
     /// Requests that were refused for their date.
     pub(crate) fn skewed(&self) -> u64 {
         self.state.skewed.load(Ordering::SeqCst)
@@ -222,6 +237,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         }
         plot.script.get_mut(&operation).and_then(VecDeque::pop_front)
     };
+    if state.is_busy() {
+        linger(request.into_body());
+        return Ok(error(503, "SlowDown"));
+    }
     if let Some(refusal) = state.too_skewed(request.headers()) {
         linger(request.into_body());
         return Ok(refusal);
@@ -311,6 +330,14 @@ fn xml(status: u16, text: String) -> Response<Full<Bytes>> {
 }
 
 impl State {
+    fn is_busy(&self) -> bool {
+        let nth = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        let lot = (nth.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 100;
+        let is_busy = lot < self.busy_percent.load(Ordering::SeqCst);
+        self.busy.fetch_add(u64::from(is_busy), Ordering::SeqCst);
+        is_busy
+    }
+
     fn now(&self) -> SystemTime {
         let (now, skew) = (SystemClock::new().now(), self.skew_seconds.load(Ordering::SeqCst));
         let millis = u64::try_from(now.millis() + 1000 * skew).expect("after 1970");
@@ -365,13 +392,18 @@ impl State {
     }
 }
 
-/// The emulator has the true time, and wants it signed.
-fn sign_anew(method: &Method, url: &reqwest::Url, headers: &mut HeaderMap) {
+/// What of a URL is signed: bucket, key and query.
+pub(crate) fn signable(url: &reqwest::Url) -> (String, Option<String>, Vec<(String, String)>) {
     let path = percent_encoding::percent_decode_str(url.path()).decode_utf8().expect("UTF-8").into_owned();
     let (bucket, key) = path[1..].split_once('/').expect("/{bucket}/…");
-    let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    let key = Some(key).filter(|key| !key.is_empty());
-    let request = sign::Request { method: method.as_str(), bucket: Some(bucket), key, query: &query };
+    let key = Some(key.to_owned()).filter(|key| !key.is_empty());
+    (bucket.to_owned(), key, url.query_pairs().into_owned().collect())
+}
+
+/// The emulator has the true time, and wants it signed.
+pub(crate) fn sign_anew(method: &Method, url: &reqwest::Url, headers: &mut HeaderMap) {
+    let (bucket, key, query) = signable(url);
+    let request = sign::Request { method: method.as_str(), bucket: Some(&bucket), key: key.as_deref(), query: &query };
     let signer = Signer { access_key_id: "ak", access_key_secret: "sk", security_token: None, region: "cn-hangzhou" };
     let now: Timestamp = SystemClock::new().now();
     headers.remove(&DATE);

@@ -122,10 +122,10 @@ async fn a_presigned_url_works_for_whoever_has_it() {
         let key = ObjectKey::parse("dir/a+b c~é.bin").expect("a key");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
         let life = Duration::from_secs(60);
-        let put = bucket.store.presign(&Method::PUT, &key, &[], life);
+        let put = bucket.store.presign(&Method::PUT, &key, &[], life).await.expect("signed");
         assert_eq!(http.put(&put).body("abc").send().await.expect("an answer").status(), 200);
         let name = [("response-content-disposition".to_owned(), "attachment; filename=\"a b.bin\"".to_owned())];
-        let get = bucket.store.presign(&Method::GET, &key, &name, life);
+        let get = bucket.store.presign(&Method::GET, &key, &name, life).await.expect("signed");
         let answer = http.get(&get).send().await.expect("an answer");
         assert_eq!(answer.headers()["content-disposition"], "attachment; filename=\"a b.bin\"");
         assert_eq!(answer.text().await.expect("a text"), "abc");

@@ -90,6 +90,37 @@ impl Cluster {
         url(self.port, "postgres")
     }
 
+    /// As a role that has a password.
+    pub(crate) fn url_of(&self, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Makes a role that is not let in without its password.
+    pub(crate) async fn ask_for_a_password(&self, role: &str, password: &str) {
+        let rules = self.folder.path().join("data/pg_hba.conf");
+        let known = fs::read_to_string(&rules).expect("the rules");
+        fs::write(&rules, format!("host all {role} 127.0.0.1/32 scram-sha-256\n{known}")).expect("written");
+        self.tell(format!("CREATE ROLE {role} LOGIN SUPERUSER PASSWORD '{password}'")).await;
+        self.tell("SELECT pg_reload_conf()".to_owned()).await;
+        let without = self.url_of(role, "wrong");
+        for _ in 0..100 {
+            if PgConnection::connect(&without).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("Postgres lets {role} in without a password");
+    }
+
+    pub(crate) async fn set_password(&self, role: &str, password: &str) {
+        self.tell(format!("ALTER ROLE {role} PASSWORD '{password}'")).await;
+    }
+
+    async fn tell(&self, statement: String) {
+        let mut connection = PgConnection::connect(&self.url()).await.expect("the test server answers");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.expect("done");
+    }
+
     pub(crate) fn stop(&mut self, how: Stop) {
         let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).expect("a server runs");
         let pid = pid.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("a process id");

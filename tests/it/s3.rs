@@ -118,7 +118,8 @@ async fn a_presigned_url_works_for_whoever_has_it() {
     // A part of an upload.
     let session = store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
     let target = Target { key: &key, session: &session };
-    let signed = store.sign_part(target, PartNumber::FIRST, Duration::from_secs(60)).expect("a URL");
+    let signed =
+        store.sign_part(target, PartNumber::FIRST, Duration::from_secs(60)).await.expect("signed").expect("a URL");
     assert_eq!(http.put(&signed.url).body("a part").send().await.expect("an answer").status(), 200);
     assert_eq!(
         http.put(signed.url.replace("partNumber=1", "partNumber=2")).send().await.expect("an answer").status(),

@@ -39,8 +39,10 @@ pub(super) async fn check(scratch: &Scratch, pages: Pages<'_>) -> Verdict {
         Err(error) => return Verdict::failed(error.to_string(), "no upload can begin", "try again"),
     };
     let target = Target { key: &key, session: &session };
-    let Some(put) = scratch.store.sign_part(target, PartNumber::FIRST, SIGNED_FOR) else {
-        return Verdict::skipped("this store gives out no URLs: all bytes go through the gateway");
+    let put = match scratch.store.sign_part(target, PartNumber::FIRST, SIGNED_FOR).await {
+        Ok(Some(put)) => put,
+        Ok(None) => return Verdict::skipped("this store gives out no URLs: all bytes go through the gateway"),
+        Err(error) => return Verdict::failed(error.to_string(), "no part can be signed", "try again"),
     };
     let found = Box::pin(upload(&put, origin)).await;
     match found {

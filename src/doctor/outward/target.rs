@@ -26,10 +26,12 @@ pub(super) fn of(config: &StoreConfig, environment: &Environment) -> Option<Targ
             let setup = oss::setup::Setup::of(&config.oss, &env).ok()?;
             let from =
                 if is_given(&config.oss.access_key_id) { "store.oss.access_key_id" } else { "OSS_ACCESS_KEY_ID" };
-            let signer = setup.identity.signer();
-            let (id, region) = (shortened(signer.access_key_id), signer.region.to_owned());
-            let is_temporary = signer.security_token.is_some();
-            (setup.endpoint, "store.oss.endpoint", from, id, is_temporary, region)
+            let (region, kind) = (setup.region.clone(), setup.credentials.kind());
+            let Some((id, is_temporary)) = setup.credentials.written_id() else {
+                let place = place(&setup.endpoint, "store.oss.endpoint")?;
+                return Some(Target { place, credentials: format!("{kind} (store.oss.credentials)"), region });
+            };
+            (setup.endpoint.clone(), "store.oss.endpoint", from, shortened(id), is_temporary, region)
         }
         StoreKind::S3 => {
             let setup = s3::setup::Setup::of(&config.s3, &env).ok()?;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use futures_util::future::join_all;
 use sqlx::PgPool;
 
-use crate::ledger::db::Conn;
+use crate::ledger::db::{Conn, acquire};
 use crate::ledger::error::LedgerError;
 use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
 use crate::ledger::writer::group::{Group, answer, counted};
@@ -66,7 +66,7 @@ async fn try_chunks(
     records: &[RecordChunk],
     again: bool,
 ) -> Result<Result<(Conn, Vec<Entry>), LedgerError>, LedgerError> {
-    let mut conn = Conn::from(writer.acquire().await?);
+    let mut conn = acquire(writer).await?;
     let recorded = if record::is_plain(records) {
         record::record(&mut conn, records, again).await
     } else {
@@ -84,9 +84,9 @@ async fn in_transaction(conn: &mut Conn, records: &[RecordChunk], again: bool) -
 
 /// A transaction of many who asked at the same time.
 async fn shared(writer: &PgPool, mut job: Box<dyn Transaction>) -> Result<(), LedgerError> {
-    match writer.acquire().await.map_err(LedgerError::from) {
-        Ok(conn) => {
-            let committed = alone(&mut Conn::from(conn), &mut *job).await;
+    match acquire(writer).await {
+        Ok(mut conn) => {
+            let committed = alone(&mut conn, &mut *job).await;
             job.settle(committed);
             Ok(())
         }
@@ -111,7 +111,7 @@ async fn count_and_answer(
 
 /// A transaction on a connection of its own.
 pub(super) async fn transaction(pool: PgPool, mut job: Box<dyn Transaction>) {
-    let committed = async { alone(&mut Conn::from(pool.acquire().await?), &mut *job).await };
+    let committed = async { alone(&mut acquire(&pool).await?, &mut *job).await };
     let committed = committed.await;
     job.settle(committed);
 }

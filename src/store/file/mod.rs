@@ -39,8 +39,8 @@ use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::share::Budget;
 use crate::store::{
-    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreError,
-    StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut, Store,
+    StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 use fault::on;
@@ -242,11 +242,15 @@ impl Store for FileStore {
         Ok(Abandoned::Swept)
     }
 
-    fn download_url(&self, _: &Download<'_>) -> Option<String> {
-        None
+    fn renew(&self, _: &StoreConfig, _: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        Ok(())
     }
 
-    fn sign_part(&self, _: Target<'_>, _: PartNumber, _: Duration) -> Option<SignedPut> {
-        None
+    async fn download_url(&self, _: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
+        Ok(None)
+    }
+
+    async fn sign_part(&self, _: Target<'_>, _: PartNumber, _: Duration) -> Result<Option<SignedPut>, StoreError> {
+        Ok(None)
     }
 }

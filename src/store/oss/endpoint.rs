@@ -22,10 +22,19 @@ pub fn parse(text: &str, bucket: Option<&str>, path_style: bool, cname: bool) ->
     if !written.path.is_empty() && written.path != bucket {
         return Err(NoEndpoint::Text(format!("the endpoint {text:?} has a path: leave it out")));
     }
+    if host.contains("accelerate-internal") || (host.contains("oss-accelerate") && host.contains("-internal.")) {
+        let advice = "there is no internal acceleration endpoint: accelerate what comes from far away, and use the \
+                      internal endpoint from within the region";
+        return Err(NoEndpoint::Text(advice.to_owned()));
+    }
     let style = match (place.host_labels.is_some() || !cname, path_style || has_no_subdomains(&host)) {
         (false, false) => Style::Cname,
         (false, true) => {
             let advice = format!("the endpoint {text:?} cannot be both cname and path style");
+            return Err(NoEndpoint::Text(advice));
+        }
+        (true, true) if place.host_labels.is_some() => {
+            let advice = format!("the endpoint {text:?} has buckets as subdomains: remove store.oss.path_style");
             return Err(NoEndpoint::Text(advice));
         }
         (true, true) => Style::Path,
@@ -36,6 +45,11 @@ pub fn parse(text: &str, bucket: Option<&str>, path_style: bool, cname: bool) ->
     let host = place.host_labels.map_or(host, |labels| format!("{labels}.{SERVICE}"));
     let authority = written.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
     Endpoint { scheme, authority, style, region: place.region, bucket }.read_as_written(text, EXAMPLE)
+}
+
+/// Whether only machines of the region reach it.
+pub fn is_internal(endpoint: &Endpoint) -> bool {
+    endpoint.authority.split(['.', ':']).any(|label| label.ends_with("-internal"))
 }
 
 /// The region that an endpoint says, where it says one.

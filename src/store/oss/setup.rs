@@ -1,71 +1,12 @@
 //! From what is configured to what the store needs, or to all that is wrong
 //! with it. Pure.
 
-use std::fmt;
-
-use http::HeaderMap;
-use http::header::InvalidHeaderValue;
-
-use crate::domain::Timestamp;
-use crate::store::oss::sign::{self, Request, Signer};
+use crate::store::oss::credentials::Source;
+use crate::store::oss::credentials::choice::{self, Place};
+use crate::store::oss::object::ObjectHeaders;
 use crate::store::oss::{OssConfig, SignatureVersion, endpoint};
-use crate::store::remote::client::Sign;
 use crate::store::remote::endpoint::{Endpoint, NoEndpoint};
-use crate::store::remote::request::Call;
-use crate::store::remote::setup::{Mistake, given, in_environment};
-use crate::units::Secret;
-
-/// Who we are to OSS.
-pub struct Credentials {
-    /// The access key's id.
-    pub access_key_id: String,
-    /// The access key's secret.
-    pub access_key_secret: Secret,
-    /// The STS token that came with the two.
-    pub security_token: Option<Secret>,
-}
-
-/// Who signs, and how.
-pub struct Identity {
-    /// The signature.
-    pub version: SignatureVersion,
-    /// The region that V4 signs for; empty with V1, which names none.
-    pub region: String,
-    /// Who we are.
-    pub credentials: Credentials,
-}
-
-impl Identity {
-    /// As the signatures take it.
-    pub fn signer(&self) -> Signer<'_> {
-        Signer {
-            access_key_id: &self.credentials.access_key_id,
-            access_key_secret: self.credentials.access_key_secret.expose(),
-            security_token: self.credentials.security_token.as_ref().map(Secret::expose),
-            region: &self.region,
-        }
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("version", &self.version).field("region", &self.region).finish_non_exhaustive()
-    }
-}
-
-impl Sign for Identity {
-    fn sign(
-        &self,
-        at: Timestamp,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        headers: &mut HeaderMap,
-    ) -> Result<(), InvalidHeaderValue> {
-        let (method, bucket) = (call.method.as_str(), Some(endpoint.bucket.as_str()));
-        let request = Request { method, bucket, key: call.key, query: &call.query };
-        sign::sign(self.version, &self.signer(), at, &request, headers)
-    }
-}
+use crate::store::remote::setup::{Mistake, given};
 
 /// What the store is made of.
 pub struct Setup {
@@ -73,8 +14,12 @@ pub struct Setup {
     pub endpoint: Endpoint,
     /// Where URLs point that are given out.
     pub public: Endpoint,
-    /// Who signs.
-    pub identity: Identity,
+    /// The region that V4 signs for; empty with V1, which names none.
+    pub region: String,
+    /// Who we are.
+    pub credentials: Source,
+    /// What objects are made with.
+    pub object: ObjectHeaders,
 }
 
 impl Setup {
@@ -85,16 +30,18 @@ impl Setup {
         let endpoint = own_endpoint(oss).map_err(&mut keep).ok();
         let public = public_endpoint(oss, endpoint.as_ref()).map_err(&mut keep).ok().flatten();
         let region = region(oss).map_err(&mut keep).ok();
-        let (id, secret) = (access_key_id(oss, env).map_err(&mut keep), access_key_secret(oss, env).map_err(&mut keep));
-        let (Some(endpoint), Some(public), Some(region), Ok(access_key_id), Ok(access_key_secret)) =
-            (endpoint, public, region, id, secret)
+        let place = Place {
+            region: region.as_deref().unwrap_or_default(),
+            is_internal: endpoint.as_ref().is_some_and(endpoint::is_internal),
+        };
+        let credentials = choice::source(oss, place, env).map_err(|more| mistakes.extend(more)).ok();
+        let object = ObjectHeaders::of(&oss.object).map_err(|more| mistakes.extend(more)).ok();
+        let (Some(endpoint), Some(public), Some(region), Some(credentials), Some(object)) =
+            (endpoint, public, region, credentials, object)
         else {
             return Err(mistakes);
         };
-        let security_token = security_token(oss, env);
-        let credentials = Credentials { access_key_id, access_key_secret, security_token };
-        let identity = Identity { version: oss.signature, region, credentials };
-        Ok(Self { endpoint, public, identity })
+        Ok(Self { endpoint, public, region, credentials, object })
     }
 }
 
@@ -114,11 +61,16 @@ fn own_endpoint(oss: &OssConfig) -> Result<Endpoint, Mistake> {
 fn public_endpoint(oss: &OssConfig, own: Option<&Endpoint>) -> Result<Option<Endpoint>, Mistake> {
     let (Some(text), Some(own)) = (given(oss.public_endpoint.as_deref()), own) else { return Ok(own.cloned()) };
     let parsed = endpoint::parse(text, Some(&own.bucket), oss.path_style && !oss.cname, oss.cname);
-    parsed.map(Some).map_err(|no| {
+    let parsed = parsed.map_err(|no| {
         // The bucket is our own endpoint's: what does not fit it is this text.
         let (NoEndpoint::Text(advice) | NoEndpoint::Bucket(advice)) = no;
         Mistake { key: "store.oss.public_endpoint", advice }
-    })
+    })?;
+    if endpoint::is_internal(&parsed) {
+        let advice = "is an internal endpoint, which nobody reaches from outside of Aliyun: set it to the public one";
+        return Err(Mistake::new("store.oss.public_endpoint", advice));
+    }
+    Ok(Some(parsed))
 }
 
 /// The region that is configured, else the endpoint's, else the public one's.
@@ -133,30 +85,9 @@ fn region(oss: &OssConfig) -> Result<String, Mistake> {
         (None, SignatureVersion::V1) => Ok(String::new()),
         (None, SignatureVersion::V4) => Err(Mistake::new(
             "store.oss.region",
-            "must be set, for example to cn-hangzhou: V4 signatures name it, and the endpoint does not say it",
+            "must be set, for example to cn-hangzhou: V4 signatures name it, and a domain of one's own, an address or \
+             an acceleration endpoint does not say it",
         )),
-    }
-}
-
-fn access_key_id(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<String, Mistake> {
-    let own = given(oss.access_key_id.as_deref()).map(|id| id.trim().to_owned());
-    own.or_else(|| in_environment(env, "OSS_ACCESS_KEY_ID"))
-        .ok_or_else(|| Mistake::new("store.oss.access_key_id", "must be set, here or as OSS_ACCESS_KEY_ID"))
-}
-
-fn access_key_secret(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Secret, Mistake> {
-    let own = oss.access_key_secret.clone().filter(|secret| given(Some(secret.expose())).is_some());
-    own.or_else(|| in_environment(env, "OSS_ACCESS_KEY_SECRET").map(Secret::new))
-        .ok_or_else(|| Mistake::new("store.oss.access_key_secret", "must be set, here or as OSS_ACCESS_KEY_SECRET"))
-}
-
-/// A token belongs to its key: one of the environment is not mixed with a
-/// configured key.
-fn security_token(oss: &OssConfig, env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
-    let own = oss.security_token.clone().filter(|token| given(Some(token.expose())).is_some());
-    match (given(oss.access_key_id.as_deref()), own) {
-        (None, None) => in_environment(env, "OSS_SESSION_TOKEN").map(Secret::new),
-        (_, own) => own,
     }
 }
 
@@ -185,6 +116,35 @@ mod tests {
         assert_eq!(mistaken(&of("", "media")), [&no_place[..], &keys].concat());
         let oss = OssConfig { public_endpoint: Some("a b".to_owned()), ..of("oss-cn-beijing", "media") };
         assert_eq!(mistaken(&oss), [&["store.oss.public_endpoint"][..], &keys].concat());
+    }
+
+    #[test]
+    fn what_cannot_work_together_is_refused_with_the_reason() {
+        let told = |oss: OssConfig| {
+            let env = |name: &str| {
+                Some(name.to_owned()).filter(|name| name.starts_with("OSS_ACCESS") && !name.ends_with("FILE"))
+            };
+            let setup = Setup::of(&OssConfig { bucket: Some("media".to_owned()), ..oss }, &env);
+            setup.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let at = |endpoint: &str| OssConfig { endpoint: Some(endpoint.to_owned()), ..OssConfig::default() };
+        assert_eq!(told(at("oss-cn-beijing")), "");
+        assert_eq!(told(OssConfig { signature: SignatureVersion::V1, cname: true, ..at("files.example.com") }), "");
+        for (oss, key, why) in [
+            (OssConfig { cname: true, ..at("files.example.com") }, "store.oss.region", "V4 signatures name it"),
+            (at("oss-accelerate"), "store.oss.region", "acceleration"),
+            (at("oss-accelerate-internal"), "store.oss.endpoint", "no internal acceleration"),
+            (OssConfig { path_style: true, ..at("oss-cn-beijing") }, "store.oss.endpoint", "path_style"),
+            (OssConfig { path_style: true, cname: true, ..at("files.example.com") }, "store.oss.endpoint", "both"),
+            (
+                OssConfig { public_endpoint: Some("oss-cn-beijing-internal".to_owned()), ..at("oss-cn-beijing") },
+                "store.oss.public_endpoint",
+                "internal",
+            ),
+        ] {
+            let told = told(oss);
+            assert!(told.contains(key) && told.contains(why), "{told}");
+        }
     }
 
     #[test]

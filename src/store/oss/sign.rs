@@ -151,7 +151,7 @@ impl<'a> Request<'a> {
     }
 }
 
-fn hmac_sha1(key: &[u8], text: &str) -> [u8; 20] {
+pub(super) fn hmac_sha1(key: &[u8], text: &str) -> [u8; 20] {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().into()

@@ -13,8 +13,12 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
+use crate::store::oss::codes::EXISTS;
+use crate::store::oss::credentials::Keeper;
+use crate::store::oss::identity::{OssIdentity, Signing};
 use crate::store::oss::lifecycle;
-use crate::store::oss::setup::{Identity, Setup};
+use crate::store::oss::object::ObjectHeaders;
+use crate::store::oss::setup::Setup;
 use crate::store::oss::sign::{self, Query, form};
 use crate::store::parts::gapless;
 use crate::store::remote::calls::{self, etag, unreadable};
@@ -24,8 +28,8 @@ use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
-    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm, SignedPut,
-    Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm, SignedGet,
+    SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -40,11 +44,13 @@ const PART_TYPE: &str = "application/octet-stream";
 #[derive(Debug)]
 pub struct OssStore {
     client: Client,
-    identity: Arc<Identity>,
+    identity: OssIdentity,
     /// Where URLs point that are given out.
     public: Endpoint,
     /// Whom OSS tells of a form's file: the parameter, in base64.
     callback: Option<String>,
+    /// What objects are made with.
+    object: ObjectHeaders,
 }
 
 impl OssStore {
@@ -56,23 +62,45 @@ impl OssStore {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
         let setup = Setup::of(&config.oss, env).map_err(|mistakes| told(&mistakes))?;
-        let Setup { endpoint, public, identity } = setup;
-        let identity = Arc::new(identity);
-        let client = Client::new(config, clock, endpoint, identity.clone())?;
+        let Setup { endpoint, public, region, credentials, object } = setup;
+        let keeper = Keeper::new(credentials, clock.clone())?;
+        let identity = OssIdentity { version: config.oss.signature, region: region.into(), keeper };
+        let client = Client::new(config, clock, endpoint, Arc::new(identity.clone()))?;
         let callback = config.oss.callback_url.as_deref().map(callback);
-        Ok(Self { client, identity, public, callback })
+        Ok(Self { client, identity, public, callback, object })
     }
 
     /// A URL at the public endpoint that anybody may use with this method
     /// until it expires (V4: within seven days). `query` holds what it asks
     /// for: `partNumber` and `uploadId`, `response-content-disposition`, …
-    pub fn presign(&self, method: &Method, key: &ObjectKey, query: &Query, expires_in: Duration) -> String {
-        self.presigned(method, key, query, expires_in, &HeaderMap::new())
+    pub async fn presign(
+        &self,
+        method: &Method,
+        key: &ObjectKey,
+        query: &Query,
+        expires_in: Duration,
+    ) -> Result<String, StoreError> {
+        let (signing, expires_in) = self.signing("Presign", expires_in).await?;
+        Ok(self.presigned(&signing, method, key, query, expires_in, &HeaderMap::new()))
     }
 
-    /// The same, with exactly these headers.
+    /// Who we are to the store.
+    pub const fn credentials(&self) -> &Keeper {
+        &self.identity.keeper
+    }
+
+    /// Whoever signs now, and for how long what they sign is good: a token that
+    /// ends takes along what it signed.
+    async fn signing(&self, operation: &'static str, expires_in: Duration) -> Result<(Signing, Duration), StoreError> {
+        let signing = self.identity.now(operation).await?;
+        let left = self.credentials().life_left();
+        Ok((signing, left.map_or(expires_in, |left| left.min(expires_in))))
+    }
+
+    /// A URL at the public endpoint, with exactly these headers.
     fn presigned(
         &self,
+        signing: &Signing,
         method: &Method,
         key: &ObjectKey,
         query: &Query,
@@ -81,8 +109,8 @@ impl OssStore {
     ) -> String {
         let (bucket, key) = (Some(self.client.bucket()), Some(key.as_str()));
         let request = sign::Request { method: method.as_str(), bucket, key, query };
-        let (version, signer, at) = (self.identity.version, self.identity.signer(), self.client.store_time());
-        self.public.url(key, &sign::presign(version, &signer, at, expires_in, &request, headers))
+        let (version, at) = (self.identity.version, self.client.store_time());
+        self.public.url(key, &sign::presign(version, &signing.signer(), at, expires_in, &request, headers))
     }
 }
 
@@ -109,7 +137,8 @@ impl Store for OssStore {
     async fn begin(&self, begin: Begin<'_>) -> Result<SessionId, StoreError> {
         let mut call = Call::new("InitiateMultipartUpload", Method::POST, Some(begin.key.as_str()))
             .query("uploads", "")
-            .query("encoding-type", "url");
+            .query("encoding-type", "url")
+            .headers(&self.object.begin);
         if let Some(kind) = begin.content_type {
             call = call.header(CONTENT_TYPE.as_str(), kind)?;
         }
@@ -137,9 +166,14 @@ impl Store for OssStore {
         gapless(parts)?;
         let mut call = Call::new("CompleteMultipartUpload", Method::POST, Some(target.key.as_str()))
             .query("uploadId", target.session.as_str())
+            .headers(&self.object.complete)
             .header(CONTENT_TYPE.as_str(), "application/xml")?;
         call.body = xml::complete(parts, |_| None).into();
-        let answer = self.client.call(&call).await?;
+        let answer = self.client.call(&call).await.map_err(|error| {
+            // Perhaps it is ours, and the answer before was lost: HEAD decides.
+            let exists = matches!(&error, StoreError::Refused(fault) if fault.code == EXISTS);
+            if exists { StoreError::NoSuchUpload } else { error }
+        })?;
         let etag = xml::completed(&answer.text()).map_err(|e| unreadable(&call, &e))?.etag;
         let bytes = parts.iter().map(|part| part.bytes).sum();
         Ok(StoredObject { bytes, etag, crc64: answer.crc64(), content_type: None })
@@ -156,7 +190,7 @@ impl Store for OssStore {
         bytes: u64,
         body: Body,
     ) -> Result<StoredObject, StoreError> {
-        let mut call = Call::new("PutObject", Method::PUT, Some(key.as_str()));
+        let mut call = Call::new("PutObject", Method::PUT, Some(key.as_str())).headers(&self.object.put);
         if let Some(kind) = content_type {
             call = call.header(CONTENT_TYPE.as_str(), kind)?;
         }
@@ -197,24 +231,39 @@ impl Store for OssStore {
         }
     }
 
-    fn download_url(&self, download: &Download<'_>) -> Option<String> {
-        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
-        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
-        Some(self.presign(download.method, download.key, &query, download.expires_in))
+    fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        let setup = Setup::of(&config.oss, env).map_err(|mistakes| told(&mistakes))?;
+        self.credentials().replace(setup.credentials);
+        Ok(())
     }
 
-    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
+    async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
+        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
+        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
+        let (signing, expires_in) = self.signing("GetObject", download.expires_in).await?;
+        let url = self.presigned(&signing, download.method, download.key, &query, expires_in, &HeaderMap::new());
+        Ok(Some(SignedGet { url, expires_in }))
+    }
+
+    async fn sign_part(
+        &self,
+        target: Target<'_>,
+        number: PartNumber,
+        expires_in: Duration,
+    ) -> Result<Option<SignedPut>, StoreError> {
         // Said, so that nobody's library says another: OSS covers the type that it is sent.
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(PART_TYPE))]);
         let query = [
             ("partNumber".to_owned(), number.get().to_string()),
             ("uploadId".to_owned(), target.session.as_str().to_owned()),
         ];
-        let url = self.presigned(&Method::PUT, target.key, &query, expires_in, &headers);
-        Some(SignedPut { url, headers: vec![("Content-Type", PART_TYPE)] })
+        let (signing, expires_in) = self.signing("UploadPart", expires_in).await?;
+        let url = self.presigned(&signing, &Method::PUT, target.key, &query, expires_in, &headers);
+        Ok(Some(SignedPut { url, headers: vec![("Content-Type", PART_TYPE)], expires_in }))
     }
 
-    fn sign_form(&self, ask: &FormAsk<'_>) -> Option<SignedForm> {
+    async fn sign_form(&self, ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
+        let (signing, expires_in) = self.signing("PostObject", ask.expires_in).await?;
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         // Sent twice, a form must not write over what is recorded already.
         let mut fields = vec![field("key", ask.key.as_str()), field("x-oss-forbid-overwrite", "true")];
@@ -223,9 +272,9 @@ impl Store for OssStore {
         fields.extend(self.callback.as_deref().map(|callback| field("callback", callback)));
         let at = self.client.store_time();
         let limits =
-            form::Limits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(ask.expires_in) };
-        let fields = form::sign(self.identity.version, &self.identity.signer(), at, limits, fields);
-        Some(SignedForm { url: self.public.url(None, &[]), fields })
+            form::Limits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
+        let fields = form::sign(self.identity.version, &signing.signer(), at, limits, fields);
+        Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in }))
     }
 }
 

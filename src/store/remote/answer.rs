@@ -19,7 +19,7 @@ const REQUEST_ID_HEADERS: [&str; 2] = ["x-oss-request-id", "x-amz-request-id"];
 /// Our code of an answer that no store would give.
 pub const UNREADABLE: &str = "UnreadableAnswer";
 /// The code of a signature whose date is too far off.
-const SKEWED: &str = "RequestTimeTooSkewed";
+pub const SKEWED: &str = "RequestTimeTooSkewed";
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -86,8 +86,11 @@ impl Answer {
             Some(region) if matches!(status, 301 | 307 | 400) => format!("{} the bucket is in {region}", said.message),
             Some(_) | None => said.message,
         };
-        let (message, request_id, ec) = (message.trim().to_owned(), request_id.map(Into::into), ec.map(Into::into));
-        let fault = Fault { operation, address: None, code, message, status: Some(status), request_id, ec };
+        let remedy = elsewhere(said.endpoint.as_deref(), ec.as_deref());
+        // What OSS's support pages are filed under.
+        let message = ec.map_or_else(|| message.clone(), |ec| format!("{message} (EC {ec})")).trim().to_owned();
+        let (said_status, request_id) = (Some(status), request_id.map(Into::into));
+        let fault = Fault { operation, address: None, code, message, status: said_status, request_id, remedy };
         let repeat = is_repeatable(status, &fault.code);
         let error = match fault.code.as_str() {
             "NoSuchUpload" => StoreError::NoSuchUpload,
@@ -101,7 +104,9 @@ impl Answer {
             // A time-out of the store's own, a failed callback: the world may be well again.
             "RequestTimeout" | "IncompleteBody" | "CallbackFailed" => StoreError::Unavailable(fault),
             // What came was not what was sent, or two came at once.
-            "BadDigest" | "XAmzContentChecksumMismatch" | "OperationAborted" => StoreError::Unavailable(fault),
+            "InvalidDigest" | "BadDigest" | "XAmzContentChecksumMismatch" | "OperationAborted" => {
+                StoreError::Unavailable(fault)
+            }
             _ => StoreError::Refused(fault),
         };
         Failure::new(error, repeat)
@@ -163,10 +168,27 @@ fn said(answer: &Answer) -> xml::ErrorAnswer {
     xml::error(&answer.text()).or_else(in_header).unwrap_or_default()
 }
 
+/// The bucket is elsewhere: the store says where, or that the signature names
+/// another region than its own.
+fn elsewhere(endpoint: Option<&str>, ec: Option<&str>) -> Option<Box<str>> {
+    const REGION_DIFFERS: &str = "0002-00000226";
+    match endpoint.map(str::trim).filter(|host| !host.is_empty()) {
+        Some(host) => Some(format!("the bucket is elsewhere: set the store's endpoint to {host:?}").into()),
+        None if ec == Some(REGION_DIFFERS) => Some(
+            "the signature names another region than the bucket's: check store.oss.region and store.oss.endpoint"
+                .into(),
+        ),
+        None => None,
+    }
+}
+
 /// As the official SDKs have it. An error within a 200 is one of the store's
 /// own: what it would have been had the answer not begun already.
 fn is_repeatable(status: u16, code: &str) -> bool {
-    let by_code = matches!(code, SKEWED | "BadRequest" | "InternalError" | "ServiceUnavailable");
+    let by_code = matches!(
+        code,
+        SKEWED | "BadRequest" | "InternalError" | "ServiceUnavailable" | "SlowDown" | "QpsLimitExceeded"
+    );
     by_code || status >= 500 || matches!(status, 401 | 408 | 429)
 }
 
@@ -243,7 +265,7 @@ mod tests {
         let failure = failed(&Method::PUT, answer(403, &[], &error("AccessDenied")));
         assert_eq!(
             failure.error.to_string(),
-            "the store refused: Op: AccessDenied: m (status 403) (request id R) (EC 0042-00000021)"
+            "the store refused: Op: AccessDenied: m (EC 0042-00000021) (status 403) (request id R)"
         );
         let proxy = failed(&Method::PUT, answer(502, &[("x-oss-request-id", "Q")], "<html>bad gateway</html>"));
         assert_eq!(proxy.error.to_string(), "the store is unavailable: Op: Http502 (status 502) (request id Q)");
@@ -253,6 +275,19 @@ mod tests {
             moved.error.to_string(),
             "the store refused: Op: Http301: the bucket is in eu-west-1 (status 301) (request id S)"
         );
+    }
+
+    #[test]
+    fn a_bucket_in_another_region_is_named_with_its_endpoint() {
+        for status in [301, 307, 403] {
+            let xml = "<Error><Code>AccessDenied</Code><Message>The bucket you are attempting to access must be addressed \
+                       using the specified endpoint.</Message><Endpoint>oss-cn-shanghai.aliyuncs.com</Endpoint></Error>";
+            let told = failed(&Method::GET, answer(status, &[], xml)).error.to_string();
+            assert!(told.ends_with("set the store's endpoint to \"oss-cn-shanghai.aliyuncs.com\""), "{told}");
+        }
+        let region = "<Error><Code>InvalidArgument</Code><EC>0002-00000226</EC></Error>";
+        let told = failed(&Method::GET, answer(400, &[], region)).error.to_string();
+        assert!(told.contains("store.oss.region"), "{told}");
     }
 
     #[test]

@@ -3,37 +3,37 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use http::Method;
-use http::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderValue, InvalidHeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, InvalidHeaderValue};
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Clock;
 use crate::domain::Timestamp;
+use crate::store::connecting::CountConnections;
 use crate::store::deadline::{Deadlines, Overdue, metered};
-use crate::store::error::BodyBroken;
+use crate::store::error::{BodyBroken, Fault, RENEWED};
 use crate::store::remote::answer::{self, Answer, Failure};
 use crate::store::remote::downloads::{AGENT, Downloads};
 use crate::store::remote::endpoint::Endpoint;
 use crate::store::remote::request::{Call, broken, chain, late, unreachable_store};
+use crate::store::remote::skew::Skew;
 use crate::store::retry::{Backoff, Budget};
 use crate::store::{Body, StoreConfig, StoreError};
 
 /// The largest answer that is read into memory. A thousand listed parts make
 /// a tenth of it.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// A difference of clocks that is not worth correcting: an answer's `Date` has
-/// whole seconds, and took its time to arrive.
-const SKEW_MIN: Duration = Duration::from_secs(30);
 /// How much later than our own deadline the operating system gives up a
 /// connection whose peer takes nothing.
 const TCP_GRACE: Duration = Duration::from_secs(10);
 
 /// How a store knows a request for ours.
+#[async_trait]
 pub trait Sign: Send + Sync + fmt::Debug {
     /// Signs a call to `endpoint` in its headers: what they hold already is
     /// covered as the dialect says, and the signature is added.
@@ -44,7 +44,26 @@ pub trait Sign: Send + Sync + fmt::Debug {
         call: &Call<'_>,
         headers: &mut HeaderMap,
     ) -> Result<(), InvalidHeaderValue>;
+
+    /// The store has refused what this one signed, with this code: whether
+    /// there is another one by now.
+    async fn is_replaced(&self, _code: &str) -> bool {
+        false
+    }
 }
+
+/// Who we are to a store.
+#[async_trait]
+pub trait Identity: Send + Sync + fmt::Debug {
+    /// Whoever signs now. Credentials may have to be asked for first.
+    async fn signer(&self, operation: &'static str) -> Result<Arc<dyn Sign>, StoreError>;
+
+    /// Adds what to do about it, where the dialect's code tells.
+    fn explain(&self, fault: &mut Fault, endpoint: &Endpoint);
+}
+
+/// Repetitions that are left.
+const BUDGET: &str = "chunkgate_store_retry_budget";
 
 /// The client of one bucket.
 pub struct Client {
@@ -54,18 +73,20 @@ pub struct Client {
     endpoint: Endpoint,
     /// `host:port` of the endpoint, for errors.
     address: Arc<str>,
-    signer: Arc<dyn Sign>,
+    identity: Arc<dyn Identity>,
     deadlines: Deadlines,
     connect_timeout: Duration,
     backoff: Backoff,
     budget: Budget,
-    /// How far the store's clock is ahead of ours, in milliseconds.
-    skew_millis: AtomicI64,
+    skew: Skew,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoint", &self.endpoint).field("signer", &self.signer).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("endpoint", &self.endpoint)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +96,7 @@ impl Client {
         config: &StoreConfig,
         clock: Arc<dyn Clock>,
         endpoint: Endpoint,
-        signer: Arc<dyn Sign>,
+        identity: Arc<dyn Identity>,
     ) -> Result<Self, String> {
         // No `timeout` and no `read_timeout`: they begin with the request and
         // would kill slow senders. Redirects would carry the signature elsewhere.
@@ -88,6 +109,7 @@ impl Client {
             .user_agent(AGENT)
             .tcp_nodelay(true)
             .connect_timeout(config.connect_timeout)
+            .connector_layer(CountConnections)
             .pool_max_idle_per_host(config.pool.max_idle)
             .pool_idle_timeout(config.pool.idle_timeout);
         let user_timeout = config.idle_timeout.saturating_add(TCP_GRACE);
@@ -100,12 +122,12 @@ impl Client {
             clock,
             address: endpoint.address().into(),
             endpoint,
-            signer,
+            identity,
             deadlines: Deadlines { first_byte: config.first_byte_timeout, idle: config.idle_timeout },
             connect_timeout: config.connect_timeout,
             backoff: Backoff::with_retries(config.retries),
             budget: Budget::full(),
-            skew_millis: AtomicI64::new(0),
+            skew: Skew::default(),
         })
     }
 
@@ -148,13 +170,17 @@ impl Client {
     ) -> Result<Answer, StoreError> {
         let mut done = 0;
         loop {
-            match self.attempt(call).await {
+            let signer = self.identity.signer(call.operation).await?;
+            match self.attempt(call, &*signer).await {
                 Ok(answer) => {
-                    self.budget.earn();
+                    if self.budget.earn() {
+                        metrics::gauge!(BUDGET).set(self.budget.left());
+                    }
                     return Ok(answer);
                 }
                 Err(failure) => {
                     let failure = Failure { repeat: repeat(&failure), ..failure };
+                    let failure = self.with_others(failure, &*signer).await;
                     self.pause(call, backoff, &mut done, failure).await?;
                 }
             }
@@ -165,9 +191,13 @@ impl Client {
     pub async fn open(&self, call: &Call<'_>) -> Result<reqwest::Response, StoreError> {
         let mut done = 0;
         loop {
-            match self.attempt_to_open(call).await {
+            let signer = self.identity.signer(call.operation).await?;
+            match self.attempt_to_open(call, &*signer).await {
                 Ok(response) => return Ok(response),
-                Err(failure) => self.pause(call, self.backoff, &mut done, failure).await?,
+                Err(failure) => {
+                    let failure = self.with_others(failure, &*signer).await;
+                    self.pause(call, self.backoff, &mut done, failure).await?;
+                }
             }
         }
     }
@@ -175,7 +205,7 @@ impl Client {
     /// A call with a streamed body of exactly `bytes` bytes: sent once, for
     /// the body cannot be had again.
     pub async fn stream(&self, call: &Call<'_>, bytes: u64, body: Body) -> Result<Answer, StoreError> {
-        self.stream_once(call, bytes, body).await.map_err(|error| error.at(&self.address))
+        self.stream_once(call, bytes, body).await.map_err(|error| self.noted(call, error))
     }
 
     async fn stream_once(&self, call: &Call<'_>, bytes: u64, body: Body) -> Result<Answer, StoreError> {
@@ -184,8 +214,9 @@ impl Client {
             ends_at_once(body).await.map_err(|BodyBroken| StoreError::Body)?;
             return self.call_once(call).await;
         }
+        let signer = self.identity.signer(call.operation).await?;
         let (body, meter) = metered(body, bytes);
-        let request = self.signed(call, bytes, reqwest::Body::wrap(body))?;
+        let request = self.signed(call, &*signer, bytes, reqwest::Body::wrap(body))?;
         let sent = tokio::select! {
             biased;
             sent = self.http.execute(request) => sent.map_err(|e| unreachable_store(call, e)),
@@ -204,11 +235,44 @@ impl Client {
             Ok(_) => Err(call.unavailable("EarlyAnswer", "success was answered before the body had ended")),
             Err(failure) => {
                 if failure.is_skew() {
-                    self.learn_skew(&headers);
+                    self.skew.learn(&headers, self.clock.now());
                 }
-                Err(*failure.error)
+                Err(*self.with_others(failure, &*signer).await.error)
             }
         }
+    }
+
+    /// An attempt's failure, counted, with what is known of our end.
+    fn noted(&self, call: &Call<'_>, error: StoreError) -> StoreError {
+        let error = self.explained(error);
+        if let StoreError::Unavailable(fault) | StoreError::Refused(fault) = &error {
+            metrics::counter!("chunkgate_store_attempts_failed_total", "operation" => call.operation, "why" => why(fault))
+                .increment(1);
+        }
+        error
+    }
+
+    /// With the address, and what to do about it.
+    pub fn explained(&self, error: StoreError) -> StoreError {
+        let mut error = error.at(&self.address);
+        if let StoreError::Unavailable(fault) | StoreError::Refused(fault) = &mut error {
+            self.identity.explain(fault, &self.endpoint);
+        }
+        error
+    }
+
+    /// A failure by credentials that have been replaced is one of the moment:
+    /// signed with the others, the same call may succeed.
+    async fn with_others(&self, mut failure: Failure, used: &dyn Sign) -> Failure {
+        if let StoreError::Refused(fault) = &mut *failure.error
+            && used.is_replaced(&fault.code).await
+        {
+            let code = std::mem::replace(&mut fault.code, RENEWED.to_owned());
+            fault.message = format!("{code}: {}", fault.message);
+            let fault = std::mem::take(fault);
+            return Failure::new(StoreError::Unavailable(fault), true);
+        }
+        failure
     }
 
     /// Waits before the next attempt, or says that there is none.
@@ -221,25 +285,32 @@ impl Client {
     ) -> Result<(), StoreError> {
         *done += 1;
         let pause = backoff.pause_after(*done, self.clock.random()).filter(|_| failure.repeat);
-        let error = failure.error.at(&self.address);
-        let Some(pause) = pause.filter(|_| self.budget.take()) else { return Err(error) };
+        let error = self.noted(call, *failure.error);
+        let Some(pause) = pause else { return Err(error) };
+        let has_budget = self.budget.take();
+        metrics::gauge!(BUDGET).set(self.budget.left());
+        if !has_budget {
+            metrics::counter!("chunkgate_store_retries_withheld_total", "operation" => call.operation).increment(1);
+            return Err(error);
+        }
+        metrics::counter!("chunkgate_store_retries_total", "operation" => call.operation).increment(1);
         tracing::debug!(operation = call.operation, %error, attempt = *done, "asking the store again");
         sleep(pause).await;
         Ok(())
     }
 
-    async fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+    async fn attempt(&self, call: &Call<'_>, signer: &dyn Sign) -> Result<Answer, Failure> {
         let send = async |request| self.http.execute(request).await.map_err(|error| unreachable_store(call, error));
-        let response = self.exchange(call, send).await?;
+        let response = self.exchange(call, signer, send).await?;
         self.read(call, response).await?.checked(call.operation, &call.method)
     }
 
-    async fn attempt_to_open(&self, call: &Call<'_>) -> Result<reqwest::Response, Failure> {
+    async fn attempt_to_open(&self, call: &Call<'_>, signer: &dyn Sign) -> Result<reqwest::Response, Failure> {
         let send = async |request| {
             let sent = self.downloads.execute(request).await;
             sent.map_err(|error| broken(call, error.is_connect(), &error))
         };
-        let response = self.exchange(call, send).await?;
+        let response = self.exchange(call, signer, send).await?;
         if answer::is_success(response.status()) {
             return Ok(response);
         }
@@ -251,23 +322,30 @@ impl Client {
     async fn exchange(
         &self,
         call: &Call<'_>,
+        signer: &dyn Sign,
         send: impl AsyncFnOnce(reqwest::Request) -> Result<reqwest::Response, StoreError>,
     ) -> Result<reqwest::Response, Failure> {
         let bytes = call.body.len() as u64;
-        let request = self.signed(call, bytes, call.body.clone().into());
+        let request = self.signed(call, signer, bytes, call.body.clone().into());
         let request = request.map_err(|error| Failure::new(error, false))?;
         let deadline = self.connect_timeout.saturating_add(self.deadlines.first_byte);
         let response = timeout(deadline, send(request))
             .await
             .map_err(|_| transient(late(call, Overdue::FirstByte)))?
             .map_err(transient)?;
-        self.learn_skew(response.headers());
+        self.skew.learn(response.headers(), self.clock.now());
         Ok(response)
     }
 
     /// The request, signed at the store's time. Nothing of it is kept: the
     /// next attempt is signed anew.
-    fn signed(&self, call: &Call<'_>, bytes: u64, body: reqwest::Body) -> Result<reqwest::Request, StoreError> {
+    fn signed(
+        &self,
+        call: &Call<'_>,
+        signer: &dyn Sign,
+        bytes: u64,
+        body: reqwest::Body,
+    ) -> Result<reqwest::Request, StoreError> {
         let invalid = |e: &dyn fmt::Display| StoreError::Refused(call.fault("InvalidRequest", e.to_string()));
         let url = self.endpoint.url(call.key, &call.query);
         let url = reqwest::Url::parse(&url).map_err(|e| invalid(&e))?;
@@ -276,7 +354,7 @@ impl Client {
             // Stores answer 411 to a body of unknown length.
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
         }
-        self.signer
+        signer
             .sign(self.store_time(), &self.endpoint, call, &mut headers)
             .map_err(|_| invalid(&"the credentials cannot stand in a header"))?;
         let mut request = reqwest::Request::new(call.method.clone(), url);
@@ -289,20 +367,7 @@ impl Client {
 
     /// What time it is to the store: signatures are made at.
     pub fn store_time(&self) -> Timestamp {
-        let skew = self.skew_millis.load(Ordering::Relaxed);
-        Timestamp::from_millis(self.clock.now().millis().saturating_add(skew))
-    }
-
-    /// Learns from an answer's `Date` how far the store's clock is from ours.
-    /// Only called for answers that followed their request at once: that of a
-    /// streamed body says nothing but that it took long.
-    fn learn_skew(&self, headers: &HeaderMap) {
-        if let Some(skew) = skew(headers, self.clock.now()) {
-            let before = self.skew_millis.swap(skew, Ordering::Relaxed);
-            if before == 0 && skew != 0 {
-                tracing::warn!(seconds = skew / 1000, "the store's clock differs from ours; signing by the store's");
-            }
-        }
+        self.skew.of_store(self.clock.now())
     }
 
     /// Reads an answer to its end, within its idle deadline and its bound.
@@ -326,13 +391,19 @@ impl Client {
     }
 }
 
-/// Milliseconds by which the store is ahead; 0 when the clocks agree.
-fn skew(headers: &HeaderMap, now: Timestamp) -> Option<i64> {
-    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
-    let date = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let skew = i64::try_from(date.as_millis()).ok()?.saturating_sub(now.millis());
-    let matters = u128::from(skew.unsigned_abs()) >= SKEW_MIN.as_millis();
-    Some(if matters { skew } else { 0 })
+/// What kind of a failure it is. Codes are the store's own to choose: labels are not.
+fn why(fault: &Fault) -> &'static str {
+    match (fault.code.as_str(), fault.status) {
+        ("ConnectTimeout" | "ConnectFailed" | "NameNotResolved", _) => "connect",
+        ("FirstByteTimeout", _) => "first_byte",
+        ("IdleTimeout", _) => "idle",
+        ("ConnectionReset", _) => "reset",
+        (RENEWED, _) => "credentials",
+        (_, Some(429 | 503)) => "busy",
+        (_, Some(500..)) => "failing",
+        (_, Some(_)) => "refused",
+        (_, None) => "other",
+    }
 }
 
 async fn ends_at_once(mut body: Body) -> Result<(), BodyBroken> {
@@ -346,20 +417,4 @@ async fn ends_at_once(mut body: Body) -> Result<(), BodyBroken> {
 
 fn transient(error: StoreError) -> Failure {
     Failure::new(error, true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_differences_of_clocks_are_none() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(skew(&headers, Timestamp::from_millis(0)), None);
-        headers.insert(DATE, HeaderValue::from_static("Fri, 20 Nov 2026 09:11:08 GMT"));
-        let date = 1_795_165_868_000;
-        assert_eq!(skew(&headers, Timestamp::from_millis(date + 29_000)), Some(0));
-        assert_eq!(skew(&headers, Timestamp::from_millis(date + 3_600_000)), Some(-3_600_000));
-        assert_eq!(skew(&headers, Timestamp::from_millis(date - 86_400_000)), Some(86_400_000));
-    }
 }

@@ -18,10 +18,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::crypto::aws_lc_rs;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
-use tower::Service;
+use tower::{Layer as _, Service};
 
 use crate::share::{Budget, Sharing};
 use crate::store::StoreConfig;
+use crate::store::connecting::{CountConnections, Counted};
 
 /// What all connections together may read at a time, in bytes, beyond the least
 /// of each. It is held three times: read, on its way, and being taken.
@@ -36,7 +37,7 @@ pub(super) const AGENT: &str = concat!("chunkgate/", env!("CARGO_PKG_VERSION"));
 /// A client for reading objects.
 #[derive(Clone, Debug)]
 pub(super) struct Downloads {
-    http: Client<Connector, reqwest::Body>,
+    http: Client<Counted<Connector>, reqwest::Body>,
 }
 
 impl Downloads {
@@ -55,7 +56,7 @@ impl Downloads {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(config.pool.idle_timeout)
             .pool_max_idle_per_host(config.pool.max_idle)
-            .build(Connector { inner, budget, timeout: config.connect_timeout });
+            .build(CountConnections.layer(Connector { inner, budget, timeout: config.connect_timeout }));
         Ok(Self { http })
     }
 

@@ -17,4 +17,5 @@ pub mod request;
 #[cfg(test)]
 pub(crate) mod script;
 pub mod setup;
+mod skew;
 pub mod xml;

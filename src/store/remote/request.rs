@@ -50,6 +50,13 @@ impl<'a> Call<'a> {
         Ok(self)
     }
 
+    /// With these headers, too.
+    #[must_use]
+    pub fn headers(mut self, headers: &HeaderMap) -> Self {
+        self.headers.extend(headers.clone());
+        self
+    }
+
     /// What went wrong, where there is no answer that says it.
     pub fn fault(&self, code: &str, message: impl Into<String>) -> Fault {
         Fault { operation: self.operation, code: code.to_owned(), message: message.into(), ..Fault::default() }
@@ -78,12 +85,14 @@ pub fn unreachable_store(call: &Call<'_>, error: reqwest::Error) -> StoreError {
 /// The same, where it is known whether there was no connection, and whether for
 /// want of time.
 pub fn broken(call: &Call<'_>, (is_connect, is_timeout): (bool, bool), error: &dyn Error) -> StoreError {
+    let text = chain(error);
     let code = match (is_connect, is_timeout) {
         (true, true) => "ConnectTimeout",
+        // What the connector calls a name that has no address.
+        (true, false) if text.contains("dns error") => "NameNotResolved",
         (true, false) => "ConnectFailed",
         (false, _) => "ConnectionReset",
     };
-    let text = chain(error);
     // What TLS says of an answer in plain HTTP.
     let hint =
         if text.contains("InvalidContentType") { "; does the endpoint speak http rather than https?" } else { "" };

@@ -20,6 +20,8 @@ pub struct ErrorAnswer {
     pub code: String,
     /// A sentence.
     pub message: String,
+    /// Where the bucket is, if it is not here.
+    pub endpoint: Option<String>,
     /// For OSS's support.
     pub request_id: Option<String>,
     /// The finer code that OSS's support pages are filed under.

@@ -21,13 +21,14 @@ use crate::store::remote::endpoint::Endpoint;
 use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
+use crate::store::s3::identity::S3Identity;
 use crate::store::s3::outgoing::Outgoing;
 use crate::store::s3::proof::{Algorithm, CANDIDATES, NO_PROOF, PartProof};
-use crate::store::s3::setup::{Identity, Setup};
+use crate::store::s3::setup::Setup;
 use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, UNSIGNED_TRAILER};
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedPut, Store, StoreConfig, StoreError,
-    StoredObject, StoredPart, Target, body_of,
+    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut, Store, StoreConfig,
+    StoreError, StoredObject, StoredPart, Target, body_of,
 };
 
 /// S3's bounds of a multipart upload.
@@ -43,7 +44,7 @@ const PROBE: &[u8] = b"does it come through?";
 #[derive(Debug)]
 pub struct S3Store {
     client: Client,
-    identity: Arc<Identity>,
+    identity: S3Identity,
     /// Where URLs point that are given out.
     public: Endpoint,
     /// What proves a part, once it is known.
@@ -60,8 +61,8 @@ impl S3Store {
     ) -> Result<Self, String> {
         let setup = Setup::of(&config.s3, env).map_err(|mistakes| told(&mistakes))?;
         let Setup { endpoint, public, identity, proof } = setup;
-        let identity = Arc::new(identity);
-        let client = Client::new(config, clock, endpoint, identity.clone())?;
+        let identity = S3Identity::new(identity);
+        let client = Client::new(config, clock, endpoint, Arc::new(identity.clone()))?;
         Ok(Self { client, identity, public, proof: OnceCell::new_with(proof) })
     }
 
@@ -71,7 +72,7 @@ impl S3Store {
         let key = Some(key.as_str());
         let host = HeaderValue::from_str(&self.public.host()).ok()?;
         let request = Request { method: method.as_str(), path: &self.public.path(key), query };
-        let query = sign::presign(&self.identity.signer(), self.client.store_time(), expires_in, &request, &host);
+        let query = sign::presign(&self.identity.now().signer(), self.client.store_time(), expires_in, &request, &host);
         Some(self.public.url(key, &query))
     }
 
@@ -320,19 +321,31 @@ impl Store for S3Store {
         calls::check(&self.client).await
     }
 
-    fn download_url(&self, download: &Download<'_>) -> Option<String> {
-        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
-        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
-        self.presign(download.method, download.key, &query, download.expires_in)
+    fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
+        let setup = Setup::of(&config.s3, env).map_err(|mistakes| told(&mistakes))?;
+        self.identity.replace(setup.identity);
+        Ok(())
     }
 
-    fn sign_part(&self, target: Target<'_>, number: PartNumber, expires_in: Duration) -> Option<SignedPut> {
+    async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
+        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
+        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
+        let (expires_in, signed) = (download.expires_in, |url| SignedGet { url, expires_in: download.expires_in });
+        Ok(self.presign(download.method, download.key, &query, expires_in).map(signed))
+    }
+
+    async fn sign_part(
+        &self,
+        target: Target<'_>,
+        number: PartNumber,
+        expires_in: Duration,
+    ) -> Result<Option<SignedPut>, StoreError> {
         let query = [
             ("partNumber".to_owned(), number.get().to_string()),
             ("uploadId".to_owned(), target.session.as_str().to_owned()),
         ];
-        let url = self.presign(&Method::PUT, target.key, &query, expires_in)?;
-        Some(SignedPut { url, headers: Vec::new() })
+        let url = self.presign(&Method::PUT, target.key, &query, expires_in);
+        Ok(url.map(|url| SignedPut { url, headers: Vec::new(), expires_in }))
     }
 }
 

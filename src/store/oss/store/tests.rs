@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::clock::SystemClock;
 use crate::domain::{Crc64, PartNumber};
-use crate::store::oss::{OssConfig, SignatureVersion};
+use crate::store::oss::{Acl, Encryption, ObjectConfig, OssConfig, SignatureVersion, StorageClass};
 use crate::store::remote::script::{Act, Script};
 use crate::store::{BodyBroken, StoreKind, body_of};
 use crate::units::Secret;
@@ -368,12 +368,72 @@ fn what_is_missing_is_named() {
     assert!(!format!("{store:?}").contains("env-"));
 }
 
-#[test]
-fn urls_are_given_out_for_the_public_endpoint() {
+#[tokio::test]
+async fn urls_are_given_out_for_the_public_endpoint() {
     let mut config = config("oss-cn-beijing-internal");
     config.oss.public_endpoint = Some("oss-cn-beijing".to_owned());
     let store = OssStore::new(&config, Arc::new(SystemClock::new()), &|_| None).expect("a store");
-    let url = store.presign(&Method::GET, &key(), &[], Duration::from_secs(60));
+    let url = store.presign(&Method::GET, &key(), &[], Duration::from_secs(60)).await.expect("signed");
     assert!(url.starts_with("https://bkt.oss-cn-beijing.aliyuncs.com/dir/a.bin?x-oss-signature-version="), "{url}");
     assert!(url.contains("&x-oss-expires=60&") && !url.contains("hush"), "{url}");
+}
+
+/// What an object is made with is said to the calls that take it, and to no part.
+#[tokio::test]
+async fn what_objects_are_made_with_is_said_once() {
+    let done =
+        answer("200 OK", "", "<CompleteMultipartUploadResult><ETag>\"E\"</ETag></CompleteMultipartUploadResult>");
+    let acts = [begun(), Act::Answer(stored()), Act::Answer(done), Act::Answer(stored())];
+    let (script, endpoint) = Script::start(acts).await;
+    let mut config = config(&endpoint);
+    config.oss.object = ObjectConfig {
+        storage_class: Some(StorageClass::IA),
+        encryption: Some(Encryption::Aes256),
+        acl: Some(Acl::Private),
+        metadata: vec!["team=video".to_owned()],
+        forbid_overwrite: true,
+        ..ObjectConfig::default()
+    };
+    let store = OssStore::new(&config, Arc::new(SystemClock::new()), &|_| None).expect("a store");
+    begin(&store).await.expect("begun");
+    put(&store, 3, body_of("abc")).await.expect("stored");
+    complete(&store).await.expect("completed");
+    store.put(&key(), Some("text/plain"), 3, body_of("abc")).await.expect("stored");
+    let says = |nth: usize| {
+        let head = script.heads()[nth].to_ascii_lowercase();
+        let own = ["storage-class", "server-side-encryption", "meta-team", "forbid-overwrite", "object-acl"];
+        own.map(|name| head.contains(&format!("\r\nx-oss-{name}: ")))
+    };
+    assert_eq!(says(0), [true, true, true, true, false], "InitiateMultipartUpload");
+    assert_eq!(says(1), [false; 5], "UploadPart");
+    assert_eq!(says(2), [false, false, false, true, true], "CompleteMultipartUpload");
+    assert_eq!(says(3), [true; 5], "PutObject");
+}
+
+/// That there is an object may be the answer to a repetition: HEAD decides.
+#[tokio::test]
+async fn an_object_that_is_there_already_is_looked_at() {
+    let (_, store) =
+        start([error("409 Conflict", "FileAlreadyExists"), error("409 Conflict", "FileAlreadyExists")]).await;
+    assert!(matches!(complete(&store).await, Err(StoreError::NoSuchUpload)));
+    assert_eq!(code(put(&store, 3, body_of("abc")).await), "refused: FileAlreadyExists");
+}
+
+#[tokio::test]
+async fn what_is_internal_is_told_from_a_wrong_name() {
+    let told = async |endpoint: &str| {
+        let store = OssStore::new(&config(endpoint), Arc::new(SystemClock::new()), &|_| None).expect("a store");
+        store.check().await.expect_err("nobody is there").to_string()
+    };
+    let wrong = told("http://oss-cn-hangzhou-internal.oss.invalid").await;
+    assert!(wrong.contains("NameNotResolved") && wrong.contains("typing error"), "{wrong}");
+    // An address of ours that nobody listens at, called as an internal one is.
+    let store =
+        OssStore::new(&config("http://oss-cn-hangzhou-internal.aliyuncs.com"), Arc::new(SystemClock::new()), &|_| None)
+            .expect("a store");
+    for code in ["ConnectTimeout", "ConnectFailed"] {
+        let call = Call::new("UploadPart", Method::PUT, None);
+        let told = store.client.explained(call.unavailable(code, "")).to_string();
+        assert!(told.contains("store.oss.endpoint = \"oss-cn-hangzhou.aliyuncs.com\""), "{told}");
+    }
 }
