@@ -85,7 +85,8 @@ async fn a_store_that_limits_requests_gets_no_storm() {
         assert!(retries <= 100.0 + requests as f64 / 10.0, "{retries} repetitions are more than the budget has");
         rates.push(rate);
     }
-    assert!(rates[1] > rates[0] / 4.0, "{rates:?} chunks a second");
+    // Clients wait before they come again, for as long as all of it takes on a fast machine.
+    assert!(rates[1] > rates[0].min(200.0) / 4.0, "{rates:?} chunks a second");
 }
 
 /// It refuses everything for a while: it is left alone, tried one call at a time,

@@ -160,6 +160,8 @@ impl Tried<'_> {
     fn denied(&self, right: Right, error: &StoreError) -> Verdict {
         match error {
             StoreError::Refused(fault) if is_denial(fault) => {
+                // What to do is said below, exactly.
+                let fault = Fault { remedy: None, ..fault.clone() };
                 Verdict::failed(format!("denied ({fault})"), right.why, self.grant(right))
             }
             StoreError::Full => Verdict::failed("no space is left", right.why, "make space, or take a larger disk"),

@@ -93,7 +93,8 @@ impl OssStore {
     /// ends takes along what it signed.
     async fn signing(&self, operation: &'static str, expires_in: Duration) -> Result<(Signing, Duration), StoreError> {
         let signing = self.identity.now(operation).await?;
-        let left = self.credentials().life_left();
+        // In whole seconds, as signatures have it: what is told is what is signed.
+        let left = self.credentials().life_left().map(|left| Duration::from_secs(left.as_secs()));
         Ok((signing, left.map_or(expires_in, |left| left.min(expires_in))))
     }
 

@@ -156,7 +156,7 @@ async fn the_roles_of_an_instance_and_of_a_pod_are_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fault_24_credentials_expire_during_an_upload() {
     let ground = Ground::prepare().await;
-    let services = Services::start(&ground.gatekeeper, Duration::from_secs(6), false).await;
+    let services = Services::start(&ground.gatekeeper, Duration::from_secs(12), false).await;
     let gateway = ground.gateway(&assume_role(&services)).await;
     let bytes = content(8 * MIB, 24);
     let chunk = |n: usize| &bytes[n * MIB..(n + 1) * MIB];
@@ -165,11 +165,11 @@ async fn fault_24_credentials_expire_during_an_upload() {
     assert_eq!(services.asked(), 1);
     // STS is away for longer than it should: the old session still lives.
     services.set_down(true);
-    tokio::time::sleep(Duration::from_millis(4500)).await;
+    tokio::time::sleep(Duration::from_millis(8500)).await;
     assert_eq!(gateway.put("a", 1, chunk(1)).await.status, 200);
     assert_eq!(ground.gatekeeper.refused(), 0);
     // It has ended. Clients are told to come again; nobody else is asked.
-    tokio::time::sleep(Duration::from_millis(2000)).await;
+    tokio::time::sleep(Duration::from_millis(4500)).await;
     is_retryable(&gateway.put("a", 2, chunk(2)).await);
     assert_eq!(ground.gatekeeper.refused(), 0, "what has ended is not used");
     // Everybody waits for one answer.
