@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::secrets::SecretFiles;
 use super::{Environment, Loaded, Origin, Problem, Setting, Strictness};
 use super::{check, file, merge, print};
 use crate::access::ApiKey;
@@ -66,7 +67,7 @@ fn load(settings: Vec<Setting>) -> (Loaded, Vec<Problem>) {
         let given = check::Given { origins: &origins, environment: &environment, strictness: Strictness::default() };
         check::check(&config, given, &mut problems, &mut warnings);
     }
-    (Loaded { config, origins, warnings }, problems)
+    (Loaded { config, origins, warnings, secrets: SecretFiles::default() }, problems)
 }
 
 fn values(text: &str) {

@@ -169,7 +169,8 @@ async fn fault_24_credentials_expire_during_an_upload() {
     assert_eq!(gateway.put("a", 1, chunk(1)).await.status, 200);
     assert_eq!(ground.gatekeeper.refused(), 0);
     // It has ended. Clients are told to come again; nobody else is asked.
-    tokio::time::sleep(Duration::from_millis(4500)).await;
+    // In whole seconds, as STS says it.
+    tokio::time::sleep(Duration::from_millis(5500)).await;
     is_retryable(&gateway.put("a", 2, chunk(2)).await);
     assert_eq!(ground.gatekeeper.refused(), 0, "what has ended is not used");
     // Everybody waits for one answer.
