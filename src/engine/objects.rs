@@ -143,7 +143,7 @@ impl Engine {
         new: NewUpload,
         object: Object,
     ) -> Result<(Upload, bool, Option<Value>), EngineError> {
-        let upload = upload_of_new(&new, object.clone());
+        let upload = new.upload(State::Completed { object: object.clone() });
         let file = upload.file_with(object);
         let events = self.events(&upload, EventKind::Completed, &Subject::File(&file));
         match self.shared.ledger.create_file(&new, &file, self.shared.settings.allowance, &events).await? {
@@ -185,25 +185,4 @@ pub(super) enum Intended {
         /// What its fileId means, if it is not over.
         known: Option<Upload>,
     },
-}
-
-fn upload_of_new(new: &NewUpload, object: Object) -> Upload {
-    Upload {
-        id: new.id,
-        owner: new.owner.clone(),
-        file_id: new.file_id.clone(),
-        file_name: new.file_name.clone(),
-        content_type: new.content_type.clone(),
-        metadata: new.metadata.clone(),
-        geometry: new.geometry,
-        checksum: new.checksum,
-        auto_complete: new.auto_complete,
-        key: new.key.clone(),
-        state: State::Completed { object },
-        created_at: new.at,
-        updated_at: new.at,
-        expires_at: new.expires_at,
-        reserved_bytes: new.reserved_bytes,
-        is_direct: false,
-    }
 }

@@ -45,7 +45,7 @@ impl Ledger {
     pub async fn create_upload(&self, new: &NewUpload, allowance: Allowance) -> Result<Creation, LedgerError> {
         // Whose key is its own, and whose fileId mostly new.
         if !new.key_origin.is_chosen() && self.writer()?.together(Beginning { new: new.clone(), allowance }).await? {
-            return Ok(Creation::Created(opened(new)));
+            return Ok(Creation::Created(new.upload(State::Open { session: None })));
         }
         let attempt = || {
             let (new, term) = (new.clone(), self.term());
@@ -192,7 +192,7 @@ async fn taken(conn: &mut Conn, new: &NewUpload, allowance: Allowance) -> Result
         underway::release(conn, new).await?;
     }
     Ok(match owners::open(conn, &new.owner, new.reserved_bytes, allowance).await? {
-        Taken::Yes => End::Commit(Some(Creation::Created(opened(new)))),
+        Taken::Yes => End::Commit(Some(Creation::Created(new.upload(State::Open { session: None })))),
         Taken::TooManyOpen => End::Rollback(Some(Creation::TooManyOpen)),
         Taken::NoRoom { used_bytes } => End::Rollback(Some(Creation::NoRoom { used_bytes })),
     })
@@ -246,27 +246,5 @@ impl Alike for Beginning {
             let has_room = owners::open_many(conn, begun().map(|one| &one.new), *allowance).await?;
             Ok(has_room.then(|| all.iter().map(|one| inserted.contains(&one.new.id.0)).collect()))
         })
-    }
-}
-
-/// The upload that was just inserted.
-fn opened(new: &NewUpload) -> Upload {
-    Upload {
-        id: new.id,
-        owner: new.owner.clone(),
-        file_id: new.file_id.clone(),
-        file_name: new.file_name.clone(),
-        content_type: new.content_type.clone(),
-        metadata: new.metadata.clone(),
-        geometry: new.geometry,
-        checksum: new.checksum,
-        auto_complete: new.auto_complete,
-        key: new.key.clone(),
-        state: State::Open { session: None },
-        created_at: new.at,
-        updated_at: new.at,
-        expires_at: new.expires_at,
-        reserved_bytes: new.reserved_bytes,
-        is_direct: false,
     }
 }

@@ -11,11 +11,12 @@ use sqlx::Connection as _;
 use tokio::task::spawn_blocking;
 
 use crate::clock::Clock;
-use crate::ledger::db::{Backend, sql};
+use crate::ledger::db::sql;
 use crate::ledger::error::{LedgerError, OpenError};
 use crate::ledger::lock::DatabaseLock;
 use crate::ledger::open::{POSTGRES, SQLITE, Target, connect, newest, postgres_pool, readers_of, writer_of};
 use crate::ledger::rows::Reader;
+use crate::ledger::words::Backend;
 use crate::ledger::writer::Writer;
 use crate::ledger::{DatabaseConfig, Ledger, Pools};
 

@@ -6,7 +6,7 @@
 //! or a store.
 //!
 //! - `open` connects, locks and migrates; `error` says what can go wrong;
-//! - `db` makes two databases one; `rows` reads what they hold;
+//! - `db` makes two databases one, by `words`; `rows` reads what they hold;
 //! - `writer` commits what many ask for at once in one batch; `record` is what
 //!   it does for chunks;
 //! - `create`, `underway`, `uploads`, `states`, `chunks`, `files`, `forms`, `sweeping`, `jobs` and `outbox`
@@ -40,6 +40,7 @@ mod tokens;
 mod underway;
 mod uploads;
 mod wish;
+mod words;
 mod writer;
 mod written;
 
@@ -55,8 +56,9 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::domain::{Timestamp, UploadId};
 use connections::Connections;
-use db::{Backend, Conn, Statement, sql};
+use db::{Conn, Statement, sql};
 use lock::DatabaseLock;
+use words::Backend;
 use writer::Writer;
 
 pub use attempts::{ATTEMPTS_KEPT, DeliveryCursor, DeliveryPage, DeliveryState, ListedDelivery, PastAttempt};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::domain::{Checksum, FileId, Geometry, ObjectKey, Owner, Timestamp, UploadId};
+use crate::domain::{Checksum, FileId, Geometry, ObjectKey, Owner, State, Timestamp, Upload, UploadId};
 use crate::ledger::{size, written};
 
 /// An upload that does not exist yet.
@@ -63,6 +63,28 @@ impl NewUpload {
     /// Whether there is an object already where its own is to lie.
     pub(super) const fn is_occupied(&self) -> bool {
         matches!(self.key_origin, KeyOrigin::Chosen { is_occupied: true })
+    }
+
+    /// The upload that comes of it, in the state it begins in.
+    pub fn upload(&self, state: State) -> Upload {
+        Upload {
+            id: self.id,
+            owner: self.owner.clone(),
+            file_id: self.file_id.clone(),
+            file_name: self.file_name.clone(),
+            content_type: self.content_type.clone(),
+            metadata: self.metadata.clone(),
+            geometry: self.geometry,
+            checksum: self.checksum,
+            auto_complete: self.auto_complete,
+            key: self.key.clone(),
+            state,
+            created_at: self.at,
+            updated_at: self.at,
+            expires_at: self.expires_at,
+            reserved_bytes: self.reserved_bytes,
+            is_direct: false,
+        }
     }
 
     /// What every new row says, by the names of its columns.

@@ -239,8 +239,7 @@ impl Store for OssStore {
     }
 
     async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
-        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
-        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
+        let query = calls::download_query(download);
         let (signing, expires_in) = self.signing("GetObject", download.expires_in).await?;
         let url = self.presigned(&signing, download.method, download.key, &query, expires_in, &HeaderMap::new());
         Ok(Some(SignedGet { url, expires_in }))
@@ -254,10 +253,7 @@ impl Store for OssStore {
     ) -> Result<Option<SignedPut>, StoreError> {
         // Said, so that nobody's library says another: OSS covers the type that it is sent.
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(PART_TYPE))]);
-        let query = [
-            ("partNumber".to_owned(), number.get().to_string()),
-            ("uploadId".to_owned(), target.session.as_str().to_owned()),
-        ];
+        let query = calls::part_query(target, number);
         let (signing, expires_in) = self.signing("UploadPart", expires_in).await?;
         let url = self.presigned(&signing, &Method::PUT, target.key, &query, expires_in, &headers);
         Ok(Some(SignedPut { url, headers: vec![("Content-Type", PART_TYPE)], expires_in }))

@@ -9,15 +9,30 @@ use http::Method;
 use http::header::{CONTENT_RANGE, RANGE};
 use tokio::time::timeout;
 
-use crate::domain::ObjectKey;
+use crate::domain::{ObjectKey, PartNumber};
 use crate::store::remote::answer::{Answer, UNREADABLE, object};
 use crate::store::remote::client::Client;
 use crate::store::remote::request::{Call, unreachable_store};
 use crate::store::remote::xml;
-use crate::store::{ListedUpload, ObjectStream, Reading, StoreError, StoredObject, Target};
+use crate::store::{Download, ListedUpload, ObjectStream, Reading, StoreError, StoredObject, Target};
 
 /// Pages of a thousand uploads that one sweep looks at.
 const UPLOAD_PAGES_MAX: u32 = 100;
+
+/// What a signed URL of a download asks for.
+pub fn download_query(download: &Download<'_>) -> Vec<(String, String)> {
+    let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
+    query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
+    query
+}
+
+/// What the URL of a part names.
+pub fn part_query(target: Target<'_>, number: PartNumber) -> Vec<(String, String)> {
+    vec![
+        ("partNumber".to_owned(), number.get().to_string()),
+        ("uploadId".to_owned(), target.session.as_str().to_owned()),
+    ]
+}
 
 /// All parts of an upload, ascending.
 pub async fn list_parts(client: &Client, target: Target<'_>) -> Result<Vec<xml::ListedPart>, StoreError> {

@@ -328,8 +328,7 @@ impl Store for S3Store {
     }
 
     async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
-        let mut query = vec![("response-content-disposition".to_owned(), download.disposition.clone())];
-        query.extend(download.content_type.map(|kind| ("response-content-type".to_owned(), kind.to_owned())));
+        let query = calls::download_query(download);
         let (expires_in, signed) = (download.expires_in, |url| SignedGet { url, expires_in: download.expires_in });
         Ok(self.presign(download.method, download.key, &query, expires_in).map(signed))
     }
@@ -340,10 +339,7 @@ impl Store for S3Store {
         number: PartNumber,
         expires_in: Duration,
     ) -> Result<Option<SignedPut>, StoreError> {
-        let query = [
-            ("partNumber".to_owned(), number.get().to_string()),
-            ("uploadId".to_owned(), target.session.as_str().to_owned()),
-        ];
+        let query = calls::part_query(target, number);
         let url = self.presign(&Method::PUT, target.key, &query, expires_in);
         Ok(url.map(|url| SignedPut { url, headers: Vec::new(), expires_in }))
     }
