@@ -63,6 +63,7 @@ pub mod engine;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 pub mod http;
 pub mod ledger;
 pub mod logging;

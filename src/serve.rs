@@ -120,17 +120,18 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ServeLimits, s
                 Err(error) => Err(error),
             })
         });
-        let connection = gate
-            .guard(graceful.watch(
-                builder.serve_connection(TokioIo::new(Sharing::new(Box::pin(stream), budget.share())), service),
-            ));
+        let connection = graceful
+            .watch(builder.serve_connection(TokioIo::new(Sharing::new(Box::pin(stream), budget.share())), service));
+        let connection = gate.serve(async move {
+            if let Err(error) = connection.await {
+                debug!(%peer, %error, "connection ended early");
+            }
+        });
         let cut = cut.clone();
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                served = connection => if let Err(error) = served {
-                    debug!(%peer, %error, "connection ended early");
-                },
+                () = connection => {}
                 () = cut.cancelled() => {}
             }
         });

@@ -53,6 +53,10 @@ struct Arguments {
     /// Uploads at once [default: by scene]
     #[arg(long, value_delimiter = ',')]
     parallel: Vec<u32>,
+    /// Files in all, the same work however many of them are uploaded at once
+    /// [default: one for each upload at once]
+    #[arg(long)]
+    files: Option<u32>,
     /// Chunks of each upload at once, where that is possible
     #[arg(long, default_value_t = 1)]
     chunks: u32,
@@ -154,9 +158,10 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     println!("{}", machine::describe(folder.path()));
     let Arguments { bytes, chunk_size, chunks, rounds, .. } = arguments;
+    let files = arguments.files.map_or("c files".to_owned(), |files| format!("{files} files"));
     if scene.is_large() {
         println!(
-            "{bytes} bytes in chunks of {chunk_size}, c uploads at once, {chunks} chunks of each at once, {rounds} rounds\n"
+            "{bytes} bytes as {files} in chunks of {chunk_size}, c uploads at once, {chunks} chunks of each at once, {rounds} rounds\n"
         );
     } else {
         println!("10 000 files of 16 KiB, c at once, {rounds} rounds\n");
@@ -186,7 +191,8 @@ async fn measure(arguments: &Arguments) -> Result<(), String> {
 
 async fn sample(arguments: &Arguments, running: &Running, parallel: u32, round: u32) -> Sample {
     let scene = arguments.scene;
-    let large = Large { bytes: arguments.bytes, chunk_bytes: arguments.chunk_size, chunks: arguments.chunks };
+    let files = arguments.files.unwrap_or(parallel);
+    let large = Large { bytes: arguments.bytes, files, chunk_bytes: arguments.chunk_size, chunks: arguments.chunks };
     let load = scene.load(parallel, running.subject, large);
     let server = running.server.as_ref();
     if let Some(server) = server {

@@ -34,6 +34,7 @@ pub(crate) enum Scene {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Large {
     pub(crate) bytes: u64,
+    pub(crate) files: u32,
     pub(crate) chunk_bytes: u64,
     pub(crate) chunks: u32,
 }
@@ -106,7 +107,7 @@ impl Scene {
     /// What a run consists of.
     pub(crate) fn load(self, parallel: u32, subject: Subject, large: Large) -> Load {
         let (files, file_bytes, chunk_bytes) = if self.is_large() {
-            (parallel, large.bytes / u64::from(parallel), large.chunk_bytes)
+            (large.files, large.bytes / u64::from(large.files.max(1)), large.chunk_bytes)
         } else {
             (SMALL_FILES, SMALL_BYTES, SMALL_BYTES)
         };

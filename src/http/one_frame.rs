@@ -4,52 +4,23 @@
 //! reads nothing.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use futures_util::task::AtomicWaker;
+
+use crate::held::Place;
 
 /// The frames of `S`, each once the one before is dropped.
 #[derive(Debug)]
 pub(super) struct OneFrame<S> {
     inner: S,
-    place: Arc<Place>,
-}
-
-/// Where the one frame is.
-#[derive(Debug, Default)]
-struct Place {
-    is_taken: AtomicBool,
-    next: AtomicWaker,
-}
-
-/// A frame, which takes the place until its last slice is dropped.
-struct Held {
-    bytes: Bytes,
-    place: Arc<Place>,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // First the bytes: whoever is woken may read as many anew.
-        drop(std::mem::take(&mut self.bytes));
-        self.place.is_taken.store(false, Ordering::SeqCst);
-        self.place.next.wake();
-    }
+    place: Place,
 }
 
 impl<S> OneFrame<S> {
     pub(super) fn of(inner: S) -> Self {
-        Self { inner, place: Arc::default() }
+        Self { inner, place: Place::default() }
     }
 }
 
@@ -57,20 +28,9 @@ impl<E, S: Stream<Item = Result<Bytes, E>> + Unpin> Stream for OneFrame<S> {
     type Item = Result<Bytes, E>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.place.is_taken.load(Ordering::SeqCst) {
-            self.place.next.register(cx.waker());
-            // It may have been given back just before the waker was there.
-            if self.place.is_taken.load(Ordering::SeqCst) {
-                return Poll::Pending;
-            }
-        }
+        ready!(self.place.poll_free(cx));
         let frame = ready!(Pin::new(&mut self.inner).poll_next(cx));
-        Poll::Ready(frame.map(|frame| {
-            frame.map(|bytes| {
-                self.place.is_taken.store(true, Ordering::SeqCst);
-                Bytes::from_owner(Held { bytes, place: self.place.clone() })
-            })
-        }))
+        Poll::Ready(frame.map(|frame| frame.map(|bytes| self.place.hold(bytes))))
     }
 }
 

@@ -15,7 +15,7 @@ const BOTTOM: usize = 0;
 /// The layer of a module of the crate.
 fn layer(module: &str) -> Option<usize> {
     Some(match module {
-        "domain" | "clock" | "units" | "rotating" | "serve" | "share" | "logging" => BOTTOM,
+        "domain" | "clock" | "units" | "rotating" | "serve" | "share" | "held" | "logging" => BOTTOM,
         "ledger" | "store" | "notify" => 1,
         "engine" | "access" => 2,
         "http" | "emulator" | "bench" => 3,
