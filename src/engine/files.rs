@@ -66,7 +66,10 @@ impl Engine {
         let reins = Reins::default();
         let (body, turn) = match self.shared.turns.take_early(owner, &reins) {
             Some(turn) => (body, turn),
-            None => (intake::begun(body, bytes).await, self.turn(owner, &reins).await?),
+            None => {
+                let (body, pace) = intake::begun(body, bytes).await;
+                (body, self.turn(owner, pace, &reins).await?)
+            }
         };
         let has_remains = match self.intend(&new).await? {
             Intended::Yes { has_remains } => has_remains,

@@ -7,19 +7,23 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use sha2::Digest as _;
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Checksum, Crc64, Refusal};
 use crate::engine::reins::Reins;
+use crate::engine::turns::{BYTES_PER_SECOND_MIN, Pace};
 use crate::store::{Body, BodyBroken};
 
 /// So much of a body must have come before anything else waits for the rest:
 /// less than any client sends at once.
 const BEGUN_BYTES: u64 = 8 << 10;
+/// Who takes longer for them crawls.
+const BEGUN_WITHIN: Duration = Duration::from_secs(BEGUN_BYTES / BYTES_PER_SECOND_MIN);
 
 /// A body as a protocol brings it.
 pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, Interrupted>> + Send>>;
@@ -223,16 +227,18 @@ impl Stream for Verified {
     }
 }
 
-/// A body whose first bytes have come: nothing else waits for a client that
-/// sends none. An error among them is found by who reads on.
-pub async fn begun(mut incoming: Incoming, bytes: u64) -> Incoming {
-    let enough = bytes.min(BEGUN_BYTES);
-    let (mut frames, mut have) = (Vec::new(), 0);
-    while have < enough {
+/// A body whose first bytes have come, and how fast: nothing else waits for a
+/// client that sends none. An error among them is found by who reads on.
+pub async fn begun(mut incoming: Incoming, bytes: u64) -> (Incoming, Pace) {
+    let (enough, since) = (bytes.min(BEGUN_BYTES), Instant::now());
+    let (mut frames, mut small) = (Vec::new(), BytesMut::new());
+    while (small.len() as u64) < enough {
         match incoming.next().await {
+            // Each frame holds all of the buffer that it was read into: few bytes are copied.
+            Some(Ok(frame)) if (frame.len() as u64) < enough => small.extend_from_slice(&frame),
             Some(Ok(frame)) => {
-                have += frame.len() as u64;
                 frames.push(Ok(frame));
+                break;
             }
             Some(Err(why)) => {
                 frames.push(Err(why));
@@ -241,7 +247,11 @@ pub async fn begun(mut incoming: Incoming, bytes: u64) -> Incoming {
             None => break,
         }
     }
-    Box::pin(futures_util::stream::iter(frames).chain(incoming))
+    if !small.is_empty() {
+        frames.insert(0, Ok(small.freeze()));
+    }
+    let pace = if since.elapsed() <= BEGUN_WITHIN { Pace::Brisk } else { Pace::Crawling };
+    (Box::pin(futures_util::stream::iter(frames).chain(incoming)), pace)
 }
 
 /// Reads a body to its end and drops it: what a repeat is compared by.
@@ -315,6 +325,24 @@ mod tests {
         let (passed, verdict) = read(vec![Ok(b"123456789")], 9, Declared { checksums, whole: None }).await;
         assert_eq!(passed.len(), 9);
         assert!(verdict.crc64().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_fast_a_body_begins_is_seen() {
+        let every = |pause| -> Incoming {
+            Box::pin(futures_util::stream::repeat(()).then(move |()| async move {
+                tokio::time::sleep(pause).await;
+                Ok(Bytes::from_static(&[7; 1 << 10]))
+            }))
+        };
+        assert_eq!(begun(every(Duration::from_millis(200)), 1 << 20).await.1, Pace::Brisk);
+        let (mut body, pace) = begun(every(Duration::from_millis(300)), 1 << 20).await;
+        assert_eq!(pace, Pace::Crawling);
+        let mut bytes = 0;
+        for _ in 0..3 {
+            bytes += body.next().await.expect("a frame").expect("no error").len();
+        }
+        assert_eq!(bytes, 10 << 10, "nothing of it is lost: eight in one, and two");
     }
 
     #[tokio::test]

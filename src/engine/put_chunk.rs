@@ -19,7 +19,7 @@ use crate::domain::{
 use crate::engine::finish::{Entry, Finished};
 use crate::engine::intake::{self, Incoming, Verdict, Verified};
 use crate::engine::reins::Reins;
-use crate::engine::turns::Turn;
+use crate::engine::turns::{Pace, Turn};
 use crate::engine::{Engine, EngineError};
 use crate::ledger::{Failing, RecordChunk, Recorded, Reservation};
 use crate::store::{NewPart, StoreError, Target};
@@ -161,14 +161,15 @@ impl Engine {
         {
             return Ok((put, turn));
         }
-        put.body = intake::begun(put.body, bytes).await;
-        let turn = self.turn(&put.owner, reins).await?;
+        let (body, pace) = intake::begun(put.body, bytes).await;
+        put.body = body;
+        let turn = self.turn(&put.owner, pace, reins).await?;
         Ok((put, turn))
     }
 
     /// A place among the bodies that are on their way into the store.
-    pub(super) async fn turn(&self, owner: &Owner, reins: &Reins) -> Result<Turn, Refusal> {
-        self.shared.turns.take(owner, reins, self.shared.settings.queue_wait).await
+    pub(super) async fn turn(&self, owner: &Owner, pace: Pace, reins: &Reins) -> Result<Turn, Refusal> {
+        self.shared.turns.take(owner, pace, reins, self.shared.settings.queue_wait).await
     }
 
     /// Streams the body into the store as one part, and checks the store's proof.

@@ -1,7 +1,7 @@
 //! Turns: so many bodies are on their way into the store at once; others wait,
 //! and owner after owner is served, so that none waits behind all of
-//! another's. A quarter of the turns is for clients that have begun to send;
-//! and while somebody waits, one that hardly sends loses its turn.
+//! another's. A quarter of the turns is for clients that send briskly; and
+//! while one of those waits, one that hardly sends loses its turn.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::domain::{Owner, Refusal};
 use crate::engine::reins::Reins;
 
 /// A client that has sent less than this per second …
-const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
+pub(super) const BYTES_PER_SECOND_MIN: u64 = 4 << 10;
 /// … for so long gives its turn to one that waits.
 const WINDOW: Duration = Duration::from_secs(5);
 /// How often those who wait look for such a client.
@@ -26,7 +26,7 @@ pub struct Turns {
     shared: Arc<Mutex<State>>,
     /// The most that one owner may have.
     owner_max: usize,
-    /// Kept for those who have begun to send.
+    /// Kept for those who send briskly.
     kept: usize,
 }
 
@@ -44,9 +44,26 @@ struct State {
     numbered: u64,
     taken: HashMap<u64, Taken>,
     per_owner: HashMap<Owner, usize>,
-    /// Owners in the order in which they are served, each with those who wait.
-    waiting: VecDeque<(Owner, VecDeque<Waiter>)>,
+    /// In the order in which they are served.
+    waiting: VecDeque<Line>,
     looked_at: Option<Instant>,
+}
+
+/// How a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As anybody does who is not held up.
+    Brisk,
+    /// So slowly that it will hardly come to an end.
+    Crawling,
+}
+
+/// An owner's bodies that wait.
+#[derive(Debug)]
+struct Line {
+    owner: Owner,
+    brisk: VecDeque<Waiter>,
+    crawling: VecDeque<Waiter>,
 }
 
 #[derive(Debug)]
@@ -87,8 +104,8 @@ impl Turns {
     }
 
     /// A turn for a body with these reins, waiting up to `wait` for it.
-    pub async fn take(&self, owner: &Owner, reins: &Reins, wait: Duration) -> Result<Turn, Refusal> {
-        let mut turn = match self.ask(owner, reins) {
+    pub async fn take(&self, owner: &Owner, pace: Pace, reins: &Reins, wait: Duration) -> Result<Turn, Refusal> {
+        let mut turn = match self.ask(owner, pace, reins) {
             Ok(turn) => return Ok(turn),
             Err(turn) => turn,
         };
@@ -106,25 +123,30 @@ impl Turns {
     /// How many are taken, and how many wait.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state();
-        (state.taken.len(), state.waiting.iter().map(|(_, queue)| queue.len()).sum())
+        (state.taken.len(), state.waiting.iter().map(|line| line.brisk.len() + line.crawling.len()).sum())
     }
 
-    fn ask(&self, owner: &Owner, reins: &Reins) -> Result<Turn, oneshot::Receiver<Turn>> {
+    fn ask(&self, owner: &Owner, pace: Pace, reins: &Reins) -> Result<Turn, oneshot::Receiver<Turn>> {
         let mut state = self.state();
+        let kept = if pace == Pace::Brisk { 0 } else { self.kept };
         // A free turn that others wait for is one that they may not have.
-        if state.free > 0 && state.share(owner) < self.owner_max {
+        if state.free > kept && state.share(owner) < self.owner_max {
             return Ok(state.grant(self, owner, reins));
         }
         let (turn, receiver) = oneshot::channel();
         let waiter = Waiter { reins: reins.clone(), turn };
-        match state.waiting.iter_mut().find(|(waiting, _)| waiting == owner) {
-            Some((_, queue)) => queue.push_back(waiter),
-            None => state.waiting.push_back((owner.clone(), [waiter].into())),
+        match state.waiting.iter_mut().find(|line| line.owner == *owner) {
+            Some(line) => line.queue(pace).push_back(waiter),
+            None => {
+                let mut line = Line { owner: owner.clone(), brisk: VecDeque::new(), crawling: VecDeque::new() };
+                line.queue(pace).push_back(waiter);
+                state.waiting.push_back(line);
+            }
         }
         Err(receiver)
     }
 
-    /// Breaks off those who hardly send while others wait.
+    /// Breaks off those who hardly send while others wait who would.
     fn look(&self) {
         let mut state = self.state();
         let now = Instant::now();
@@ -133,7 +155,7 @@ impl Turns {
         }
         state.looked_at = Some(now);
         state.forget_gone();
-        let places = state.waiting.iter().map(|(_, queue)| queue.len()).sum();
+        let places = state.waiting.iter().map(|line| line.brisk.len()).sum();
         let mut slow: Vec<(u64, Reins)> = state.taken.values_mut().filter_map(|taken| taken.crawls(now)).collect();
         slow.sort_by_key(|(bytes, _)| *bytes);
         for (_, reins) in slow.into_iter().take(places) {
@@ -161,30 +183,52 @@ impl State {
     }
 
     fn forget_gone(&mut self) {
-        for (_, queue) in &mut self.waiting {
-            queue.retain(|waiter| !waiter.turn.is_closed());
+        for line in &mut self.waiting {
+            line.brisk.retain(|waiter| !waiter.turn.is_closed());
+            line.crawling.retain(|waiter| !waiter.turn.is_closed());
         }
-        self.waiting.retain(|(_, queue)| !queue.is_empty());
+        self.waiting.retain(|line| !line.is_empty());
     }
 
     /// The next who may have a free turn: the first owner in line that may
     /// have one more, who then stands at the end of the line.
-    fn next(&mut self, owner_max: usize) -> Option<(Owner, Waiter)> {
+    fn next(&mut self, owner_max: usize, kept: usize) -> Option<(Owner, Waiter)> {
         if self.free == 0 {
             return None;
         }
+        let for_all = self.free > kept;
         loop {
-            let at = self.waiting.iter().position(|(owner, _)| self.share(owner) < owner_max)?;
-            let (owner, mut queue) = self.waiting.remove(at)?;
+            let may = |line: &Line| self.share(&line.owner) < owner_max && (for_all || !line.brisk.is_empty());
+            let at = self.waiting.iter().position(may)?;
+            let mut line = self.waiting.remove(at)?;
+            let owner = line.owner.clone();
             // Those who went away are passed over one by one: the line may be long.
-            let waiter = std::iter::from_fn(|| queue.pop_front()).find(|waiter| !waiter.turn.is_closed());
-            if !queue.is_empty() {
-                self.waiting.push_back((owner.clone(), queue));
+            let waiter = std::iter::from_fn(|| line.pop(for_all)).find(|waiter| !waiter.turn.is_closed());
+            if !line.is_empty() {
+                self.waiting.push_back(line);
             }
             if let Some(waiter) = waiter {
                 return Some((owner, waiter));
             }
         }
+    }
+}
+
+impl Line {
+    fn queue(&mut self, pace: Pace) -> &mut VecDeque<Waiter> {
+        match pace {
+            Pace::Brisk => &mut self.brisk,
+            Pace::Crawling => &mut self.crawling,
+        }
+    }
+
+    fn pop(&mut self, for_all: bool) -> Option<Waiter> {
+        let brisk = self.brisk.pop_front();
+        if brisk.is_none() && for_all { self.crawling.pop_front() } else { brisk }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.brisk.is_empty() && self.crawling.is_empty()
     }
 }
 
@@ -215,7 +259,7 @@ impl Drop for Turn {
                 state.per_owner.remove(&self.owner);
             }
         }
-        while let Some((owner, waiter)) = state.next(self.turns.owner_max) {
+        while let Some((owner, waiter)) = state.next(self.turns.owner_max, self.turns.kept) {
             let turn = state.grant(&self.turns, &owner, &waiter.reins);
             // Who went away in this moment hands it back, once the lock is free.
             unwanted.extend(waiter.turn.send(turn).err());
@@ -236,7 +280,7 @@ mod tests {
 
     fn ask(turns: &Turns, name: &str) -> tokio::task::JoinHandle<Result<Turn, Refusal>> {
         let (turns, owner) = (turns.clone(), owner(name));
-        tokio::spawn(async move { turns.take(&owner, &Reins::default(), WAIT).await })
+        tokio::spawn(async move { turns.take(&owner, Pace::Brisk, &Reins::default(), WAIT).await })
     }
 
     async fn settle() {
@@ -279,8 +323,34 @@ mod tests {
         let turns = Turns::new(8, false);
         let early: Vec<_> = std::iter::from_fn(|| turns.take_early(&owner("a"), &Reins::default())).collect();
         assert_eq!(early.len(), 6);
-        assert!(turns.take(&owner("a"), &Reins::default(), WAIT).await.is_ok());
+        assert!(turns.take(&owner("a"), Pace::Brisk, &Reins::default(), WAIT).await.is_ok());
         assert!(Turns::new(1, true).take_early(&owner("a"), &Reins::default()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_crawls_waits_behind_who_does_not_and_has_none_of_the_kept_turns() {
+        let turns = Turns::new(8, false);
+        let take = |pace| {
+            let (turns, owner) = (turns.clone(), owner("a"));
+            tokio::spawn(async move { turns.take(&owner, pace, &Reins::default(), WAIT).await })
+        };
+        let crawling: Vec<_> = (0..20).map(|_| take(Pace::Crawling)).collect();
+        settle().await;
+        assert_eq!(turns.counts(), (6, 14));
+        let brisk: Vec<_> = (0..3).map(|_| take(Pace::Brisk)).collect();
+        settle().await;
+        assert_eq!(turns.counts(), (8, 15), "two of three at once");
+        let (taken, crawling): (Vec<_>, Vec<_>) = crawling.into_iter().partition(|task| task.is_finished());
+        drop(brisk);
+        settle().await;
+        let served = || crawling.iter().filter(|task| task.is_finished()).count();
+        assert_eq!(served(), 0, "what is kept stays kept");
+        let began = Instant::now();
+        for task in crawling {
+            let _ = task.await;
+        }
+        assert_eq!(began.elapsed(), WAIT);
+        drop(taken);
     }
 
     #[tokio::test(start_paused = true)]
@@ -312,7 +382,7 @@ mod tests {
         let mut taken = Vec::new();
         for reins in [&slow, &steady, &stuck] {
             reins.waits();
-            taken.push(turns.take(&owner("a"), reins, WAIT).await.expect("a turn"));
+            taken.push(turns.take(&owner("a"), Pace::Brisk, reins, WAIT).await.expect("a turn"));
         }
         // The store takes its time with this one: its client is not to blame.
         stuck.moved(1);
