@@ -172,7 +172,7 @@ async fn questions(ledger: &Ledger, clock: &dyn Clock, uploads: u64) -> Result<V
     });
     answers.push(("a chunk's upload, and whether it is there", look.await?));
     let record = asked(clock, uploads, ASKED, async |n, nth| {
-        let chunk = Chunk { index: 1001 + nth, bytes: 8, crc64: Crc64(1), etag: "e".to_owned() };
+        let chunk = Chunk { index: 1001 + nth, bytes: 8, crc64: Some(Crc64(1)), etag: "e".to_owned() };
         let record = RecordChunk { upload: id(n), chunk, lesson: None, expires_at: None, at: clock.now() };
         ledger.record_chunk(record).await?;
         Ok(())

@@ -69,7 +69,8 @@ CREATE TABLE chunks (
     upload_id   UUID    NOT NULL,
     chunk_index BIGINT  NOT NULL,
     bytes       BIGINT  NOT NULL,
-    crc64       BIGINT  NOT NULL,
+    -- Null for one that came straight to a store that keeps none.
+    crc64       BIGINT,
     -- Of the part that is this chunk; null for a chunk that lies in a part of `parts`.
     etag        TEXT,
     recorded_at BIGINT  NOT NULL,
@@ -100,7 +101,8 @@ CREATE TABLE files (
     object_key   TEXT    NOT NULL,
     etag         TEXT    NOT NULL,
     bytes        BIGINT  NOT NULL,
-    crc64        BIGINT  NOT NULL,
+    -- Null where nobody of ours has seen all bytes, and the store keeps none.
+    crc64        BIGINT,
     completed_at BIGINT  NOT NULL,
     -- What the client declared, as algorithm:value, and whether it was verified.
     declared     TEXT,
@@ -165,7 +167,7 @@ CREATE TABLE objects_underway (
     object_key  TEXT    NOT NULL PRIMARY KEY,
     -- Of which upload: others may have the key before it and after it.
     upload_id   UUID    NOT NULL,
-    -- Who may try again, where the application chose the key.
+    -- Who may try again, where the application chose the key; who was given the form.
     owner       TEXT,
     file_id     TEXT,
     begun_at    BIGINT  NOT NULL,
@@ -182,6 +184,7 @@ CREATE TABLE objects_underway (
 CREATE INDEX objects_underway_by_age ON objects_underway (begun_at);
 CREATE INDEX objects_underway_leased ON objects_underway (lease_until) WHERE lease_until <> 0;
 CREATE INDEX objects_awaited ON objects_underway (look_at) WHERE look_at IS NOT NULL;
+CREATE INDEX objects_awaited_by ON objects_underway (owner, file_id) WHERE form IS NOT NULL;
 
 -- What one gateway does for all of them. Times are those of the lease clock.
 CREATE TABLE jobs (

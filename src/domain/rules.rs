@@ -179,11 +179,11 @@ pub fn differing_parts(recorded: &[Part], listed: &[Part]) -> Vec<PartNumber> {
     recorded.iter().filter(|part| !same(part)).map(|part| part.number).collect()
 }
 
-/// The size and the checksum of the object that these parts make. None if a
-/// part has no checksum.
-pub fn whole_of(parts: &[Part]) -> Option<(u64, Crc64)> {
+/// The size of the object that these parts make and, if each of them has one,
+/// its checksum. None if they are more than can be.
+pub fn whole_of(parts: &[Part]) -> Option<(u64, Option<Crc64>)> {
     let bytes = parts.iter().try_fold(0u64, |bytes, part| bytes.checked_add(part.bytes))?;
-    Some((bytes, join::joined_crc64(parts)?))
+    Some((bytes, join::joined_crc64(parts)))
 }
 
 /// Whether the file name can be kept as data.

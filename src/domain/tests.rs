@@ -32,7 +32,7 @@ fn upload(geometry: Geometry, state: State) -> Upload {
 }
 
 fn chunk(index: u32, bytes: u64) -> Chunk {
-    Chunk { index, bytes, crc64: Crc64(7), etag: "e".to_owned() }
+    Chunk { index, bytes, crc64: Some(Crc64(7)), etag: "e".to_owned() }
 }
 
 /// Every way to cut a file of these sizes: (chunk size, last size).
@@ -183,7 +183,8 @@ fn a_form_may_leave_everything_but_the_count_open() {
 #[test]
 fn each_state_has_its_answer() {
     let plan = Plan::declare(25, Some(10), None, &BOUNDS).expect("a plan");
-    let object = Object { etag: "o".to_owned(), bytes: 25, crc64: Crc64(1), completed_at: Timestamp::from_millis(1) };
+    let object =
+        Object { etag: "o".to_owned(), bytes: 25, crc64: Some(Crc64(1)), completed_at: Timestamp::from_millis(1) };
     let lease = Lease { token: LeaseToken(uuid::Uuid::nil()) };
     let open = State::Open { session: None };
     let completing = State::Completing { session: None, lease };

@@ -90,8 +90,9 @@ pub struct Object {
     pub etag: String,
     /// Bytes.
     pub bytes: u64,
-    /// CRC-64/XZ of the whole.
-    pub crc64: Crc64,
+    /// CRC-64/XZ of the whole. None where parts of it came straight to a store
+    /// that keeps none.
+    pub crc64: Option<Crc64>,
     /// When it was completed.
     pub completed_at: Timestamp,
 }
@@ -182,6 +183,15 @@ impl State {
     }
 }
 
+impl Chunk {
+    /// Whether both are the same bytes: by their checksums or, where one has
+    /// none, as the same part of the store.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let by_checksum = self.crc64.zip(other.crc64).map(|(one, other)| one == other);
+        self.bytes == other.bytes && by_checksum.unwrap_or_else(|| self.etag.eq_ignore_ascii_case(&other.etag))
+    }
+}
+
 impl Upload {
     /// The multipart upload that chunks go into, while there is one.
     pub const fn session(&self) -> Option<&SessionId> {
@@ -205,7 +215,7 @@ impl Upload {
     /// is verified only where one chunk was all of it: chunks come in any order.
     pub fn file_with(&self, object: Object) -> File {
         let declared = self.checksum.map(|checksum| match checksum {
-            Checksum::Crc64(_) => (checksum, true),
+            Checksum::Crc64(declared) => (checksum, object.crc64 == Some(declared)),
             Checksum::Md5(_) | Checksum::Sha256(_) => (checksum, self.geometry.count() <= 1 && !self.is_direct),
         });
         File {
@@ -229,8 +239,9 @@ pub struct Chunk {
     pub index: u32,
     /// Its length.
     pub bytes: u64,
-    /// Its checksum, computed by us while it passed.
-    pub crc64: Crc64,
+    /// Its checksum, computed by us while it passed, or by the store. None of one
+    /// that came straight to a store that keeps none.
+    pub crc64: Option<Crc64>,
     /// The store's ETag of the part that is this chunk.
     pub etag: String,
 }
@@ -245,8 +256,8 @@ pub struct Part {
     pub bytes: u64,
     /// The store's ETag, without quotes.
     pub etag: String,
-    /// Its CRC-64/XZ. The ledger always knows it; a store that does not list
-    /// it proves its parts by their ETags.
+    /// Its CRC-64/XZ. The ledger knows it of all that passed a gateway; a store
+    /// that does not list it proves its parts by their ETags.
     pub crc64: Option<Crc64>,
 }
 

@@ -18,6 +18,7 @@ use crate::domain::{Crc64, Part, PartNumber, Timestamp};
 use crate::fuzzing::Input;
 use crate::store::oss::SignatureVersion;
 use crate::store::oss::sign::{self, Request, Signable, Signer, encode_path, encode_query, form};
+use crate::store::remote::policy::FormLimits;
 use crate::store::remote::xml as client;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_255_740_000);
@@ -179,7 +180,7 @@ fn forms(input: &mut Input<'_>) {
     let text = input.text();
     let texts = input.texts();
     let fields = texts.iter().enumerate().map(|(i, value)| (format!("x-oss-meta-{i}"), (*value).to_owned())).collect();
-    let limits = form::Limits { bucket: "bkt", bytes_max, expires: NOW };
+    let limits = FormLimits { bucket: "bkt", bytes_max, expires: NOW };
     let fields: Vec<(String, String)> = form::sign(SignatureVersion::V4, &SIGNER, NOW, limits, fields);
     let found = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
     let policy = found("policy").expect("a policy");

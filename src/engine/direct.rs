@@ -172,15 +172,17 @@ impl Engine {
     }
 
     /// Records the parts that the ledger does not know and that are as the plan
-    /// says: another size is no chunk, nor is one without a checksum.
+    /// says: another size is no chunk, nor is one without a checksum where the
+    /// store lists it.
     async fn take_over(&self, upload: &Upload, plan: &Plan, listed: &[Part]) -> Result<(), EngineError> {
-        let ledger = &self.shared.ledger;
+        let (ledger, must_have_crc64) = (&self.shared.ledger, self.shared.store.limits().proof.lists_crc64());
         let present: HashSet<u32> = ledger.chunk_indexes(upload.id).await?.into_iter().collect();
         let new = listed.iter().filter_map(|part| {
             let index = part.number.chunk_index();
             let fits = plan.bytes_of(index) == Some(part.bytes) && !present.contains(&index);
-            let crc64 = part.crc64.filter(|_| fits)?;
-            Some(Chunk { index, bytes: part.bytes, crc64, etag: part.etag.clone() })
+            let is_proven = part.crc64.is_some() || !must_have_crc64;
+            let chunk = || Chunk { index, bytes: part.bytes, crc64: part.crc64, etag: part.etag.clone() };
+            (fits && is_proven).then(chunk)
         });
         let at = self.shared.clock.now();
         let expires_at = Some(at.plus(self.shared.settings.upload.expires_after));

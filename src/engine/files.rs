@@ -12,7 +12,7 @@ use crate::engine::objects::Intended;
 use crate::engine::reins::Reins;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::{FileFilter, NewUpload, PageStart};
-use crate::store::{Reading, StoreError};
+use crate::store::{Reading, StoreError, StoredObject};
 
 /// A body of up to so many bytes is read before the ledger is asked whether there is a place for it.
 const ASK_FIRST_BYTES: u64 = 256 << 10;
@@ -80,7 +80,7 @@ impl Engine {
             }
             Intended::No { known: None, refusal } => return Err(refusal.into()),
         };
-        let declared = intake::Declared { checksums, whole: None };
+        let declared = intake::Declared { checksums, ..intake::Declared::default() };
         let (verified, verdict) = Verified::new(body, bytes, declared, reins);
         let stored = self.put_object(&new, bytes, verified.boxed()).await;
         // Another body may come while the row is written and the application is asked.
@@ -104,11 +104,11 @@ impl Engine {
             self.drop_object(&new).await;
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the file on its way" }.into());
         }
-        let object = Object { etag: stored.etag, bytes, crc64, completed_at: self.shared.clock.now() };
+        let object = Object { etag: stored.etag, bytes, crc64: Some(crc64), completed_at: self.shared.clock.now() };
         let (upload, is_new, app) = self.create_file(new, object).await?;
         // Known already: the same file again is fine, another one is not.
         match &upload.state {
-            State::Completed { object } if object.crc64 == crc64 && object.bytes == bytes => {
+            State::Completed { object } if object.crc64 == Some(crc64) && object.bytes == bytes => {
                 Ok(Completed { file: upload.file().ok_or(Refusal::FileNotFound)?, is_new, app })
             }
             State::Completed { .. }
@@ -142,7 +142,7 @@ impl Engine {
         body: Incoming,
     ) -> Result<Completed, EngineError> {
         if file.object.bytes != bytes
-            || self.read(body, bytes, checksums, &Reins::default()).await? != file.object.crc64
+            || Some(self.read(body, bytes, checksums, &Reins::default()).await?) != file.object.crc64
         {
             return Err(another().into());
         }
@@ -173,9 +173,13 @@ impl Engine {
         }
     }
 
-    /// The file under this fileId.
+    /// The file under this fileId. One that was to come by a form is looked for
+    /// in the store.
     pub async fn file(&self, owner: &Owner, file_id: &FileId) -> Result<File, EngineError> {
-        Ok(self.shared.ledger.find_file(owner, file_id).await?.ok_or(Refusal::FileNotFound)?)
+        if let Some(file) = self.shared.ledger.find_file(owner, file_id).await? {
+            return Ok(file);
+        }
+        Ok(self.look_for_file(owner, file_id).await?.ok_or(Refusal::FileNotFound)?)
     }
 
     /// A page of files, the newest first.
@@ -213,7 +217,7 @@ impl Engine {
         match self.shared.store.get(&file.key, range).await {
             Ok(reading) => {
                 let object = &reading.object;
-                if object.bytes == file.object.bytes && object.crc64.is_none_or(|crc64| crc64 == file.object.crc64) {
+                if is_unchanged(object, &file.object) {
                     return Ok(reading);
                 }
                 // Somebody wrote over it: under this name and this ETag it would be a wrong file.
@@ -230,6 +234,13 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether an object is the one that was recorded: by its checksum or, where the
+/// store or the ledger knows none, by its ETag.
+fn is_unchanged(now: &StoredObject, recorded: &Object) -> bool {
+    let by_checksum = now.crc64.zip(recorded.crc64).map(|(now, recorded)| now == recorded);
+    now.bytes == recorded.bytes && by_checksum.unwrap_or_else(|| now.etag.eq_ignore_ascii_case(&recorded.etag))
 }
 
 /// What came of asking the application about a file.

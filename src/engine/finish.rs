@@ -18,7 +18,7 @@ use crate::domain::{Checksum, Crc64, Failure, Lease, Object, Part, Refusal, Stat
 use crate::engine::hooks::Completed;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::Failing;
-use crate::store::{StoreError, StoredObject, Target, parts};
+use crate::store::{Joined, Shown, StoreError, Target, parts};
 
 /// How long an answer waits for a merge before it says that it goes on.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -227,7 +227,8 @@ impl Engine {
             ledger.reopen(id, lease, &[]).await?;
             return Ok(Finished::Missing(missing));
         }
-        let Some(whole) = rules::whole_of(&parts) else {
+        let must_be_known = self.shared.store.limits().proof.lists_crc64();
+        let Some(whole) = rules::whole_of(&parts).filter(|(_, crc64)| crc64.is_some() || !must_be_known) else {
             return Err(EngineError::Broken(format!("a part of upload {id} has no checksum in the ledger")));
         };
         let Some(session) = upload.session() else {
@@ -235,20 +236,19 @@ impl Engine {
         };
         let target = Target { key: &upload.key, session };
         let merge = Merge { upload: &upload, target, lease, parts: &parts, whole };
-        if matches!(upload.checksum, Some(Checksum::Crc64(declared)) if declared != whole.1) {
-            let refusal = integrity_failed(&upload, whole.1);
-            return self.fail(&merge, Failure::IntegrityFailed, refusal).await;
+        if let Some(crc64) = whole.1.filter(|crc64| merge.is_not_declared(*crc64)) {
+            return self.fail(&merge, Failure::IntegrityFailed, integrity_failed(&upload, crc64)).await;
         }
         self.join_parts(&merge, in_doubt).await
     }
 
     /// Compares, joins, verifies: step by step, as `domain::merge` decides.
     async fn join_parts(&self, merge: &Merge<'_>, in_doubt: &mut bool) -> Result<Finished, EngineError> {
-        let (mut step, mut object) = (Step::List, None);
+        let (mut step, mut joined) = (Step::List, None);
         loop {
-            match self.ask_store(step, merge, &mut object).await {
+            match self.ask_store(step, merge, &mut joined).await {
                 Ok(Continue(next)) => step = next,
-                Ok(Break(End::Record)) => return self.announce(merge, object).await,
+                Ok(Break(End::Record)) => return self.announce(merge, joined).await,
                 Ok(Break(End::Reopen(forget))) => return self.ask_again(merge, forget).await,
                 Ok(Break(End::Fail(failure))) => {
                     let refusal = rules::closed(&State::Failed { failure }).unwrap_or(Refusal::UploadFailed);
@@ -268,47 +268,77 @@ impl Engine {
     }
 
     /// Asks the store what this step wants to know.
-    async fn ask_store(
-        &self,
-        step: Step,
-        merge: &Merge<'_>,
-        object: &mut Option<StoredObject>,
-    ) -> Result<Next, StoreError> {
+    async fn ask_store(&self, step: Step, merge: &Merge<'_>, joined: &mut Option<Joined>) -> Result<Next, StoreError> {
         let (store, target) = (&self.shared.store, merge.target);
         Ok(match step {
             Step::List => merge::after_listing(merge.parts, found(store.list_parts(target).await)?.as_deref()),
             Step::Join => {
-                *object = found(store.complete(target, merge.parts).await)?;
-                merge::after_joining(object.is_some())
+                *joined = found(store.complete(target, merge.parts).await)?;
+                merge::after_joining(joined.is_some())
             }
             Step::Ask => {
-                *object = store.head(target.key).await?;
-                merge::after_asking(object.is_some())
+                *joined = store.head(target.key).await?.map(|object| parts::found(object, merge.parts));
+                merge::after_asking(joined.is_some())
             }
-            Step::Verify { joined } => {
-                let stored = object.as_ref().ok_or(StoreError::NoSuchObject)?;
-                let crc64 = match parts::checksum_of_joined(stored, merge.parts) {
-                    Some(crc64) => crc64,
-                    // No proof is no pass: the bytes are read.
-                    None => self.read_crc64(merge.upload).await?,
-                };
-                let verdict = merge::after_verifying((stored.bytes, crc64), merge.whole, joined);
-                if verdict != Break(End::Record) {
-                    error!(upload = %merge.upload.id, key = %target.key, bytes = stored.bytes, %crc64, expected = ?merge.whole,
+            Step::Verify { joined: by_us } => {
+                let joined = joined.as_mut().ok_or(StoreError::NoSuchObject)?;
+                let is_same = self.is_acknowledged(merge, joined).await?;
+                if !is_same {
+                    error!(upload = %merge.upload.id, key = %target.key, ?joined, expected = ?merge.whole,
                         "the store's object is not what was acknowledged: it is kept for inspection");
                 }
-                verdict
+                merge::after_verifying(is_same, by_us)
             }
         })
     }
 
-    async fn read_crc64(&self, upload: &Upload) -> Result<Crc64, StoreError> {
-        let mut reading = self.shared.store.get(&upload.key, None).await?;
-        let mut crc64 = Crc64Stream::new();
-        while let Some(frame) = reading.stream.next().await {
-            crc64.update(&frame?);
+    /// Whether an object is what was acknowledged. Where nothing of the store
+    /// shows it, the bytes are read, for no proof is no pass; and where its
+    /// checksum was declared and nobody knows it, to know it.
+    async fn is_acknowledged(&self, merge: &Merge<'_>, joined: &mut Joined) -> Result<bool, StoreError> {
+        let (object, (bytes, crc64)) = (&mut joined.object, merge.whole);
+        if object.bytes != bytes {
+            return Ok(false);
         }
-        Ok(crc64.value())
+        let is_to_be_known = crc64.is_none() && matches!(merge.upload.checksum, Some(Checksum::Crc64(_)));
+        match (object.crc64.zip(crc64), joined.shown) {
+            (Some((theirs, ours)), _) => Ok(theirs == ours),
+            (None, Shown::TheseParts) if !is_to_be_known => Ok(true),
+            // What nobody of ours has seen, reading cannot make right again.
+            (None, Shown::Others) if crc64.is_none() => Ok(false),
+            (None, Shown::TheseParts | Shown::Others | Shown::Nothing) => {
+                object.crc64 = self.read_parts(merge).await?;
+                Ok(object.crc64.is_some())
+            }
+        }
+    }
+
+    /// The checksum of an object; none if one of the parts in it is not what
+    /// passed a gateway.
+    async fn read_parts(&self, merge: &Merge<'_>) -> Result<Option<Crc64>, StoreError> {
+        let mut reading = self.shared.store.get(&merge.upload.key, None).await?;
+        let (mut whole, mut part, mut parts) = (Crc64Stream::new(), Crc64Stream::new(), merge.parts.iter());
+        let mut now = parts.next();
+        let mut left = now.map_or(0, |part| part.bytes);
+        while let Some(frame) = reading.stream.next().await {
+            let mut frame = frame?;
+            whole.update(&frame);
+            while !frame.is_empty() {
+                let piece = frame.split_to(frame.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+                part.update(&piece);
+                left -= piece.len() as u64;
+                if left > 0 {
+                    continue;
+                }
+                let read = std::mem::take(&mut part).value();
+                if now.is_none_or(|now| now.crc64.is_some_and(|crc64| crc64 != read)) {
+                    return Ok(None);
+                }
+                now = parts.next();
+                left = now.map_or(0, |part| part.bytes);
+            }
+        }
+        Ok(now.is_none().then(|| whole.value()))
     }
 
     async fn ask_again(&self, merge: &Merge<'_>, forget: Vec<u32>) -> Result<Finished, EngineError> {
@@ -319,9 +349,21 @@ impl Engine {
     }
 
     /// The object is what was acknowledged: recorded and announced in one.
-    async fn announce(&self, merge: &Merge<'_>, object: Option<StoredObject>) -> Result<Finished, EngineError> {
+    async fn announce(&self, merge: &Merge<'_>, joined: Option<Joined>) -> Result<Finished, EngineError> {
         let Merge { upload, whole: (bytes, crc64), .. } = *merge;
-        let etag = object.map(|object| object.etag).unwrap_or_default();
+        let Joined { object, .. } = joined.ok_or(StoreError::NoSuchObject)?;
+        let (etag, crc64) = (object.etag, crc64.or(object.crc64));
+        if let Some(crc64) = crc64.filter(|crc64| merge.is_not_declared(*crc64)) {
+            // Gone first: a gateway that dies here leaves nothing behind.
+            match self.shared.store.delete(&upload.key).await {
+                Ok(()) => {}
+                Err(error) if error.is_unavailable() => return Err(error.into()),
+                Err(error) => {
+                    warn!(upload = %upload.id, key = %upload.key, %error, "a wrong object stays in the store")
+                }
+            }
+            return self.fail(merge, Failure::IntegrityFailed, integrity_failed(upload, crc64)).await;
+        }
         let file = upload.file_with(Object { etag, bytes, crc64, completed_at: self.shared.clock.now() });
         let events = self.events(upload, EventKind::Completed, &Subject::File(&file));
         if !self.shared.ledger.complete(upload.id, merge.lease, &file, &events).await? {
@@ -368,8 +410,16 @@ struct Merge<'a> {
     target: Target<'a>,
     lease: Lease,
     parts: &'a [Part],
-    /// Size and checksum of what they make.
-    whole: (u64, Crc64),
+    /// Size and checksum of what they make; none if parts came straight to a
+    /// store that keeps none.
+    whole: (u64, Option<Crc64>),
+}
+
+impl Merge<'_> {
+    /// Whether the client has declared another checksum.
+    fn is_not_declared(&self, crc64: Crc64) -> bool {
+        matches!(self.upload.checksum, Some(Checksum::Crc64(declared)) if declared != crc64)
+    }
 }
 
 struct Underway {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::domain::rules;
-use crate::domain::{File, Geometry, Grant, Object, ObjectKey, Plan, Refusal, Timestamp};
+use crate::domain::{File, FileId, Geometry, Grant, Object, ObjectKey, Owner, Plan, Refusal, Timestamp};
 use crate::engine::create::{CreateUpload, Cut};
 use crate::engine::hooks::Requester;
 use crate::engine::{Engine, EngineError};
@@ -32,10 +32,21 @@ pub struct WantedForm {
     pub from: Requester,
 }
 
+/// A form that was given out.
+#[derive(Clone, Debug)]
+pub struct GivenForm {
+    /// What its file will be known by.
+    pub file_id: FileId,
+    /// The form.
+    pub form: SignedForm,
+    /// Until when it may be sent.
+    pub expires_at: Timestamp,
+}
+
 impl Engine {
     /// A form for one file: what it will be is written down first, so that the
     /// sweeper knows of whatever comes.
-    pub async fn sign_form(&self, grant: &Grant, wanted: WantedForm) -> Result<(SignedForm, Timestamp), EngineError> {
+    pub async fn sign_form(&self, grant: &Grant, wanted: WantedForm) -> Result<GivenForm, EngineError> {
         if self.kinds(&grant.terms).next().is_some() {
             let what =
                 "what kind of file it is shows in its first bytes: send it through the gateway, which looks at them";
@@ -87,7 +98,7 @@ impl Engine {
         };
         let look_at = new.at.plus(LOOK_AFTER);
         self.shared.ledger.await_file(&awaited, look_at).await?;
-        Ok((form, expires_at))
+        Ok(GivenForm { file_id: awaited.file_id, form, expires_at })
     }
 
     /// Whether such a file may be sent through us in one request.
@@ -110,9 +121,22 @@ impl Engine {
     /// lie: the store is asked, and what it says is recorded. `None` when no
     /// form of ours has put it, or it is not there.
     pub async fn form_arrived(&self, key: &ObjectKey) -> Result<Option<File>, EngineError> {
-        let Some(awaited) = self.shared.ledger.awaited_file(key).await? else {
-            return Ok(self.shared.ledger.file_of_key(key).await?);
-        };
+        match self.shared.ledger.awaited_file(key).await? {
+            Some(awaited) => self.take_in_surely(awaited).await,
+            None => Ok(self.shared.ledger.file_of_key(key).await?),
+        }
+    }
+
+    /// Somebody asks for a file that may have come by a form: not every store
+    /// says so by itself.
+    pub(super) async fn look_for_file(&self, owner: &Owner, file_id: &FileId) -> Result<Option<File>, EngineError> {
+        match self.shared.ledger.awaited_by(owner, file_id).await? {
+            Some(awaited) => self.take_in_surely(awaited).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn take_in_surely(&self, awaited: AwaitedFile) -> Result<Option<File>, EngineError> {
         let engine = self.clone();
         // What is found is recorded, whoever may be gone.
         let task = self.spawn(async move { engine.take_in(awaited).await });
@@ -123,11 +147,11 @@ impl Engine {
     async fn take_in(&self, awaited: AwaitedFile) -> Result<Option<File>, EngineError> {
         let Some(stored) = self.shared.store.head(&awaited.key).await? else { return Ok(None) };
         let again = awaited.clone();
-        let Some(crc64) = stored.crc64 else {
+        if stored.crc64.is_none() && self.shared.store.limits().proof.lists_crc64() {
             return Err(EngineError::Broken(format!("the store has no checksum of {}", awaited.key)));
-        };
+        }
         let (completed_at, bytes_max) = (self.shared.clock.now(), awaited.bytes_max);
-        let object = Object { etag: stored.etag, bytes: stored.bytes, crc64, completed_at };
+        let object = Object { etag: stored.etag, bytes: stored.bytes, crc64: stored.crc64, completed_at };
         let new = NewUpload {
             geometry: Geometry::Fixed(of_one_piece(stored.bytes)?),
             id: awaited.id,

@@ -46,6 +46,8 @@ pub struct Declared {
     pub checksums: Vec<Checksum>,
     /// The checksum of the whole file, where this body is all of it.
     pub whole: Option<Checksum>,
+    /// Whether its MD5 is to be known, declared or not.
+    pub with_md5: bool,
 }
 
 /// What came of reading a body. Filled in while it is read.
@@ -53,6 +55,7 @@ pub struct Declared {
 pub struct Verdict {
     refused: OnceLock<Refusal>,
     crc64: OnceLock<Crc64>,
+    md5: OnceLock<[u8; 16]>,
 }
 
 impl Verdict {
@@ -64,6 +67,11 @@ impl Verdict {
     /// The checksum of a body that was read to its end and verified.
     pub fn crc64(&self) -> Option<Crc64> {
         self.crc64.get().copied()
+    }
+
+    /// Its MD5, where that was to be known.
+    pub fn md5(&self) -> Option<[u8; 16]> {
+        self.md5.get().copied()
     }
 }
 
@@ -100,6 +108,9 @@ impl Verified {
                 Checksum::Md5(_) => hashers.push(Hasher::Md5(md5::Md5::new())),
                 Checksum::Sha256(_) => hashers.push(Hasher::Sha256(sha2::Sha256::new())),
             }
+        }
+        if declared.with_md5 {
+            hashers.push(Hasher::Md5(md5::Md5::new()));
         }
         let verdict = Arc::new(Verdict::default());
         let body = Self {
@@ -175,6 +186,11 @@ impl Verified {
         }
         self.over = true;
         let _ = self.verdict.crc64.set(self.crc64.value());
+        for checksum in computed {
+            if let Checksum::Md5(md5) = checksum {
+                let _ = self.verdict.md5.set(md5);
+            }
+        }
         Poll::Ready(self.held.take().map(Ok))
     }
 
@@ -294,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_bad_body_never_reaches_the_store() {
-        let wrong = Declared { checksums: vec![Checksum::Crc64(Crc64(1))], whole: None };
+        let wrong = Declared { checksums: vec![Checksum::Crc64(Crc64(1))], ..Declared::default() };
         let cases = [
             (vec![Ok(&b"12345"[..]), Ok(b"678")], Declared::default(), "body_too_short"),
             (vec![Ok(&b"12345"[..]), Ok(b"67890")], Declared::default(), "body_too_long"),
@@ -322,7 +338,8 @@ mod tests {
             "sha256:15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225",
         ];
         let checksums = good.iter().map(|c| Checksum::parse_tagged(c).expect("a checksum")).collect();
-        let (passed, verdict) = read(vec![Ok(b"123456789")], 9, Declared { checksums, whole: None }).await;
+        let (passed, verdict) =
+            read(vec![Ok(b"123456789")], 9, Declared { checksums, with_md5: true, ..Declared::default() }).await;
         assert_eq!(passed.len(), 9);
         assert!(verdict.crc64().is_some());
     }

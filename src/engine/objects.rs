@@ -63,7 +63,8 @@ impl Engine {
                 return Err(not_given_up(&now.state).into());
             }
         }
-        let object = Object { etag: stored.etag, bytes: 0, crc64: Crc64::EMPTY, completed_at: self.shared.clock.now() };
+        let object =
+            Object { etag: stored.etag, bytes: 0, crc64: Some(Crc64::EMPTY), completed_at: self.shared.clock.now() };
         let (upload, is_new, app) = self.create_file(new, object).await?;
         Ok(CreatedUpload { upload, is_new, app })
     }

@@ -178,7 +178,8 @@ impl Engine {
         let number = PartNumber::of_chunk(index)
             .ok_or_else(|| EngineError::Broken(format!("chunk {index} has no part number")))?;
         let session = self.session(upload).await?;
-        let declared = intake::Declared { checksums: put.checksums, whole: whole_checksum(upload) };
+        let declared =
+            intake::Declared { checksums: put.checksums, whole: whole_checksum(upload), ..intake::Declared::default() };
         let (body, verdict) = Verified::new(put.body, bytes, declared, reins.clone());
         let target = Target { key: &upload.key, session: &session };
         let stored = self.shared.store.put_part(target, NewPart { number, bytes, body: body.boxed() }).await;
@@ -194,7 +195,7 @@ impl Engine {
             warn!(upload = %upload.id, index, ours = %crc64, theirs = ?stored.crc64, "the store's checksum of the part is not ours");
             return Err(Refusal::StoreUnavailable { reason: "the object store damaged the chunk on its way" }.into());
         }
-        Ok(Chunk { index, bytes, crc64, etag: stored.etag })
+        Ok(Chunk { index, bytes, crc64: Some(crc64), etag: stored.etag })
     }
 
     /// Why a part was not stored, as the client is told.
@@ -260,10 +261,11 @@ impl Engine {
             expires_at: slides.then(|| at.plus(span)),
             at,
         };
+        let sent = chunk.crc64;
         let (known, progress) = match self.shared.ledger.record_chunk(record).await? {
             Recorded::New(progress) => (chunk, progress),
             Recorded::Known(known, progress) => {
-                if known.crc64 != chunk.crc64 || known.bytes != chunk.bytes {
+                if !known.is_same(&chunk) {
                     return Err(Refusal::ChunkConflict { index: chunk.index }.into());
                 }
                 (known, progress)
@@ -282,7 +284,7 @@ impl Engine {
         Ok(ChunkStored {
             index: known.index,
             bytes: known.bytes,
-            checksums: with_crc64(declared, known.crc64),
+            checksums: with_crc64(declared, known.crc64.or(sent)),
             progress,
             upload,
             file: None,
@@ -310,7 +312,7 @@ impl Engine {
             return Err(refusal.into());
         }
         match recorded {
-            Some(known) if known.crc64 == chunk.crc64 && known.bytes == chunk.bytes => {}
+            Some(known) if known.is_same(&chunk) => {}
             Some(_) => return Err(Refusal::ChunkConflict { index: chunk.index }.into()),
             None => return Err(Refusal::StoreUnavailable { reason: "the upload was being merged meanwhile" }.into()),
         }
@@ -330,18 +332,24 @@ impl Engine {
     ) -> Result<ChunkStored, EngineError> {
         let conflict = Refusal::ChunkConflict { index: chunk.index };
         let declared = put.checksums.iter().find(|c| c.algorithm() == ChecksumAlgorithm::Crc64).copied();
-        let by_digest = declared == Some(Checksum::Crc64(chunk.crc64)) && put.bytes == Some(chunk.bytes);
-        let mut checksums = Vec::new();
-        if !by_digest {
+        let by_digest = chunk.crc64.is_some_and(|crc64| declared == Some(Checksum::Crc64(crc64)));
+        let (mut checksums, mut crc64) = (Vec::new(), chunk.crc64);
+        if !by_digest || put.bytes != Some(chunk.bytes) {
             checksums = put.checksums.clone();
-            let crc64 = self.read(put.body, chunk.bytes, put.checksums, reins).await?;
-            if crc64 != chunk.crc64 {
+            let verdict = self.read_all(put.body, chunk.bytes, put.checksums, chunk.crc64.is_none(), reins).await?;
+            crc64 = verdict.crc64();
+            let is_same = match chunk.crc64 {
+                Some(known) => crc64 == Some(known),
+                // It came straight to the store: its ETag is its MD5, or nobody can tell.
+                None => verdict.md5().is_some_and(|md5| chunk.etag.eq_ignore_ascii_case(&hex::encode(md5))),
+            };
+            if !is_same {
                 return Err(conflict.into());
             }
         }
         metrics::counter!("chunkgate_chunk_repeats_total").increment(1);
         let progress = self.shared.ledger.progress(upload.id).await?;
-        let checksums = with_crc64(checksums, chunk.crc64);
+        let checksums = with_crc64(checksums, crc64);
         let (index, bytes) = (chunk.index, chunk.bytes);
         Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, app: None, missing: None })
     }
@@ -359,11 +367,11 @@ impl Engine {
         // A file of one chunk is known by its own checksum for good.
         if let State::Completed { object } = &upload.state
             && upload.geometry.count() == 1
-            && object.crc64 != crc64
+            && object.crc64.is_some_and(|known| known != crc64)
         {
             return Err(Refusal::ChunkConflict { index }.into());
         }
-        let checksums = with_crc64(checksums, crc64);
+        let checksums = with_crc64(checksums, Some(crc64));
         let progress =
             Progress { chunks: upload.geometry.count(), bytes: upload.geometry.total_bytes().unwrap_or_default() };
         Ok(ChunkStored { upload, index, bytes, checksums, progress, file: None, app: None, missing: None })
@@ -377,12 +385,24 @@ impl Engine {
         checksums: Vec<Checksum>,
         reins: &Reins,
     ) -> Result<Crc64, EngineError> {
-        let declared = intake::Declared { checksums, whole: None };
+        let verdict = self.read_all(body, bytes, checksums, false, reins).await?;
+        verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))
+    }
+
+    async fn read_all(
+        &self,
+        body: Incoming,
+        bytes: u64,
+        checksums: Vec<Checksum>,
+        with_md5: bool,
+        reins: &Reins,
+    ) -> Result<Arc<Verdict>, EngineError> {
+        let declared = intake::Declared { checksums, whole: None, with_md5 };
         let (body, verdict) = Verified::new(body, bytes, declared, reins.clone());
         if intake::drain(body.boxed()).await.is_err() {
             return Err(verdict.refused().cloned().unwrap_or(Refusal::Internal).into());
         }
-        verdict.crc64().ok_or_else(|| EngineError::Broken("a body ended without a verdict".to_owned()))
+        Ok(verdict)
     }
 
     /// Starts the merge if nothing is missing any more, and says what came of it.
@@ -427,9 +447,9 @@ fn admitted_index(put: &PutChunk) -> u32 {
     u32::try_from(put.index).unwrap_or(u32::MAX)
 }
 
-fn with_crc64(declared: Vec<Checksum>, crc64: Crc64) -> Vec<Checksum> {
+fn with_crc64(declared: Vec<Checksum>, crc64: Option<Crc64>) -> Vec<Checksum> {
     let others = declared.into_iter().filter(|c| c.algorithm() != ChecksumAlgorithm::Crc64);
-    std::iter::once(Checksum::Crc64(crc64)).chain(others).collect()
+    crc64.map(Checksum::Crc64).into_iter().chain(others).collect()
 }
 
 /// The upload with what its chunk has taught.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::domain::{Checksum, File, State, Upload};
+use crate::domain::{Checksum, ChecksumAlgorithm, File, State, Upload};
 use crate::engine::hooks::Completed;
 use crate::engine::inspect::{ChunksView, UploadView};
 use crate::engine::put_chunk::ChunkStored;
@@ -100,10 +100,13 @@ pub struct FileBody<'a> {
 
 /// A file that is there.
 pub fn file(file: &File) -> FileBody<'_> {
-    let mut checksum = checksums(&[Checksum::Crc64(file.object.crc64)]);
+    let crc64 = file.object.crc64.map(|crc64| crc64.to_string());
+    let mut checksum = Map::from_iter([(ChecksumAlgorithm::Crc64.name().to_owned(), Value::from(crc64))]);
     if let Some((declared, verified)) = &file.declared {
         checksum.insert(declared.algorithm().name().to_owned(), Value::from(declared.value()));
         checksum.insert("verified".to_owned(), Value::from(*verified));
+    } else if file.object.crc64.is_none() {
+        checksum.insert("verified".to_owned(), Value::from(false));
     }
     FileBody {
         file_id: file.file_id.as_str(),

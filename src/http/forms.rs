@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::access::{NotOss, OssCallbacks};
 use crate::domain::{ObjectKey, Refusal};
-use crate::engine::forms::WantedForm;
+use crate::engine::forms::{GivenForm, WantedForm};
 use crate::engine::hooks::Requester;
 use crate::http::auth::{May, WriteUploads};
 use crate::http::problem::Problem;
@@ -63,10 +63,16 @@ pub(super) async fn sign(
             json!({"method": "POST", "url": url, "fields": {}, "headers": {}, "expiresAt": expires_at.rfc3339()});
         return Ok(Json(answer).into_response());
     }
-    let (form, expires_at) = api.engine.sign_form(grant, wanted).await?;
+    let GivenForm { file_id, form, expires_at } = api.engine.sign_form(grant, wanted).await?;
     let fields: serde_json::Map<_, _> = form.fields.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let answer =
-        json!({"method": "POST", "url": form.url, "fields": fields, "headers": {}, "expiresAt": expires_at.rfc3339()});
+    let answer = json!({
+        "method": "POST",
+        "url": form.url,
+        "fields": fields,
+        "headers": {},
+        "expiresAt": expires_at.rfc3339(),
+        "fileId": file_id.as_str(),
+    });
     Ok(Json(answer).into_response())
 }
 

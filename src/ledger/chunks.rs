@@ -51,11 +51,12 @@ impl Ledger {
                     UNION ALL \
                     SELECT part_number, bytes, crc64, etag FROM parts WHERE upload_id = $1 \
                     ORDER BY part_number) AS listed";
-        let listed: Vec<(i64, i64, i64, String)> = self.list(sql(text).bind(id.0)).await?;
-        let read = |(number, bytes, crc64, etag): (i64, i64, i64, String)| {
+        let listed: Vec<(i64, i64, Option<i64>, String)> = self.list(sql(text).bind(id.0)).await?;
+        let read = |(number, bytes, crc64, etag): (i64, i64, Option<i64>, String)| {
             let at = ListedAt { table: "parts", upload: id, key: "part_number", of: number };
             let part_number = PartNumber::new(at.count(number)?).ok_or_else(|| at.corrupt("part_number"))?;
-            Ok(Part { number: part_number, bytes: at.size(bytes)?, etag, crc64: Some(Crc64(crc64.cast_unsigned())) })
+            let crc64 = crc64.map(|bits| Crc64(bits.cast_unsigned()));
+            Ok(Part { number: part_number, bytes: at.size(bytes)?, etag, crc64 })
         };
         listed.into_iter().map(read).collect()
     }

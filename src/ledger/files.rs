@@ -184,7 +184,7 @@ impl NewFile {
         let mut row = self.new.row();
         row["completed_at"] = json!(object.completed_at.millis());
         row["etag"] = json!(object.etag);
-        row["crc64"] = json!(object.crc64.0.cast_signed());
+        row["crc64"] = json!(object.crc64.map(|crc64| crc64.0.cast_signed()));
         row
     }
 }

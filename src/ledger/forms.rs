@@ -57,9 +57,10 @@ impl Ledger {
     /// from `look_at` on. What is not sent in time is condemned as what was put
     /// and not recorded in time.
     pub async fn await_file(&self, file: &AwaitedFile, look_at: Timestamp) -> Result<(), LedgerError> {
-        let text = "INSERT INTO objects_underway (object_key, upload_id, begun_at, form, look_at) \
-                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (object_key) DO NOTHING";
-        let insert = sql(text).bind(file.key.as_str()).bind(file.id.0).bind(file.expires_at.millis());
+        let text = "INSERT INTO objects_underway (object_key, upload_id, owner, file_id, begun_at, form, look_at) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (object_key) DO NOTHING";
+        let insert = sql(text).bind(file.key.as_str()).bind(file.id.0);
+        let insert = insert.bind(file.owner.as_str()).bind(file.file_id.as_str()).bind(file.expires_at.millis());
         self.run(insert.bind(written(file)).bind(look_at.millis())).await.map(drop)
     }
 
@@ -69,6 +70,14 @@ impl Ledger {
         let text = "SELECT object_key, form FROM objects_underway \
                     WHERE object_key = $1 AND form IS NOT NULL AND NOT condemned";
         self.read().await?.row(sql(text).bind(key.as_str())).await?.as_ref().map(read).transpose()
+    }
+
+    /// The file that this owner awaits under this fileId.
+    pub async fn awaited_by(&self, owner: &Owner, file_id: &FileId) -> Result<Option<AwaitedFile>, LedgerError> {
+        let text = "SELECT object_key, form FROM objects_underway \
+                    WHERE owner = $1 AND file_id = $2 AND form IS NOT NULL AND NOT condemned LIMIT 1";
+        let asked = sql(text).bind(owner.as_str()).bind(file_id.as_str());
+        self.read().await?.row(asked).await?.as_ref().map(read).transpose()
     }
 
     /// Awaited files that are to be looked for by now.

@@ -108,7 +108,11 @@ async fn insert(
     let mut by_key = BTreeMap::new();
     for (position, record) in records.iter().enumerate() {
         if !refused.contains_key(&position) {
-            by_key.entry((record.upload.0, record.chunk.index)).or_insert(record);
+            let first = by_key.entry((record.upload.0, record.chunk.index)).or_insert(record);
+            // What passed a gateway is known better than what the store lists of it.
+            if first.chunk.crc64.is_none() && record.chunk.crc64.is_some() {
+                *first = record;
+            }
         }
     }
     if by_key.is_empty() {
@@ -136,7 +140,7 @@ fn row(record: &RecordChunk) -> serde_json::Value {
         "upload_id": record.upload.0.simple().to_string(),
         "chunk_index": record.chunk.index,
         "bytes": size(record.chunk.bytes),
-        "crc64": record.chunk.crc64.0.cast_signed(),
+        "crc64": record.chunk.crc64.map(|crc64| crc64.0.cast_signed()),
         "etag": record.chunk.etag,
         "recorded_at": record.at.millis(),
     })
@@ -154,7 +158,8 @@ async fn read_back(conn: &mut Conn, record: &RecordChunk, again: bool) -> Result
     };
     if let Some(chunk) = rows::chunk(&row)? {
         // The attempt before was committed after all: same bytes, same part.
-        return Ok(if again && chunk == record.chunk { Entry::New } else { Entry::Known(chunk) });
+        let is_ours = again && chunk == record.chunk;
+        return Ok(if is_ours { Entry::New } else { Entry::Known(proven(conn, record, chunk).await?) });
     }
     match Reader::new(&row, "uploads", &["id"]).parse::<String, _>("state", |name| Status::parse(&name))? {
         // It was not open when the statement looked, or its row was there and was
@@ -164,6 +169,18 @@ async fn read_back(conn: &mut Conn, record: &RecordChunk, again: bool) -> Result
             Ok(Entry::NotOpen)
         }
     }
+}
+
+/// A chunk whose part was found in the store before its gateway came to record
+/// it: from now on with its checksum.
+async fn proven(conn: &mut Conn, record: &RecordChunk, known: Chunk) -> Result<Chunk, LedgerError> {
+    let crc64 = record.chunk.crc64.filter(|_| known.crc64.is_none() && known.is_same(&record.chunk));
+    let Some(crc64) = crc64 else { return Ok(known) };
+    let text = "UPDATE chunks SET crc64 = $3 \
+                WHERE upload_id = $1 AND chunk_index = $2 AND crc64 IS NULL AND etag = $4";
+    let update = sql(text).bind(record.upload.0).bind(known.index).bind(crc64.0.cast_signed());
+    conn.execute(update.bind(known.etag.as_str())).await?;
+    Ok(Chunk { crc64: Some(crc64), ..known })
 }
 
 /// Moves the expiry of uploads that got a chunk.

@@ -106,8 +106,8 @@ impl<'r> Reader<'r> {
         self.parse::<i64, _>(column, |v| u32::try_from(v).ok())
     }
 
-    pub(super) fn crc64(&self, column: &'static str) -> Result<Crc64, LedgerError> {
-        self.get::<i64>(column).map(|v| Crc64(v.cast_unsigned()))
+    pub(super) fn crc64(&self, column: &'static str) -> Result<Option<Crc64>, LedgerError> {
+        self.get::<Option<i64>>(column).map(|v| v.map(|bits| Crc64(bits.cast_unsigned())))
     }
 
     pub(super) fn corrupt(&self, column: &'static str) -> LedgerError {

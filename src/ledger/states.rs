@@ -250,7 +250,7 @@ async fn complete(conn: &mut Conn, all: &[Completion]) -> Result<HashMap<Uuid, H
             "of": one.id.0.simple().to_string(),
             "token": one.lease.token.0.simple().to_string(),
             "etag_is": object.etag,
-            "crc64_is": object.crc64.0.cast_signed(),
+            "crc64_is": object.crc64.map(|crc64| crc64.0.cast_signed()),
             "bytes": size(object.bytes),
             "done_at": object.completed_at.millis(),
             "at": one.at.millis(),

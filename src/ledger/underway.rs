@@ -195,7 +195,7 @@ pub(super) async fn claim(
 /// Takes the place of an earlier try to put the same file, which is over.
 async fn take_over(conn: &mut Conn, new: &NewUpload, term: Term) -> Result<bool, LedgerError> {
     let text = "UPDATE objects_underway SET upload_id = $2, begun_at = $5, lease_until = $6 + {lease_clock} \
-                WHERE object_key = $1 AND owner = $3 AND file_id = $4 AND NOT condemned \
+                WHERE object_key = $1 AND owner = $3 AND file_id = $4 AND form IS NULL AND NOT condemned \
                 AND lease_until <= $7 + {lease_clock}";
     let swap = sql(text).bind(new.key.as_str()).bind(new.id.0).bind(new.owner.as_str()).bind(new.file_id.as_str());
     conn.swapped(swap.bind(new.at.millis()).bind(term.until()).bind(term.now)).await

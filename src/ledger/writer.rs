@@ -276,7 +276,7 @@ mod tests {
     }
 
     fn chunk(index: u32, etag: &str) -> RecordChunk {
-        let chunk = Chunk { index, bytes: 1, crc64: Crc64(1), etag: etag.to_owned() };
+        let chunk = Chunk { index, bytes: 1, crc64: Some(Crc64(1)), etag: etag.to_owned() };
         let at = Timestamp::from_millis(0);
         RecordChunk { upload: UploadId(UPLOAD), chunk, lesson: None, expires_at: None, at }
     }

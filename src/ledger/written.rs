@@ -29,7 +29,7 @@ pub(super) async fn insert_files(conn: &mut Conn, files: impl Iterator<Item = &F
             "object_key": file.key.as_str(),
             "etag": file.object.etag,
             "bytes": size(file.object.bytes),
-            "crc64": file.object.crc64.0.cast_signed(),
+            "crc64": file.object.crc64.map(|crc64| crc64.0.cast_signed()),
             "completed_at": file.object.completed_at.millis(),
             "declared": file.declared.map(|(checksum, _)| checksum.tagged()),
             "verified": file.declared.is_some_and(|(_, verified)| verified),

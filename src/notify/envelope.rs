@@ -57,7 +57,7 @@ fn of_file<'a>(file: &'a File, bucket: &'a str) -> Data<'a> {
         bucket,
         object_key: file.key.as_str(),
         etag: Some(&file.object.etag),
-        crc64: Some(file.object.crc64.to_string()),
+        crc64: file.object.crc64.map(|crc64| crc64.to_string()),
         metadata: &file.metadata,
         completed_at: Some(file.object.completed_at.rfc3339()),
         failure: None,

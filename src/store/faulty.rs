@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::domain::{Crc64, ObjectKey, Part, PartNumber, SessionId};
 use crate::store::{
-    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedGet,
+    Abandoned, Begin, Body, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedGet,
     SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, error,
 };
 
@@ -264,13 +264,13 @@ impl Store for FaultyStore {
         after(Operation::ListParts, fault, parts)
     }
 
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError> {
         let fault = self.before(Operation::Complete).await?;
-        let mut object = self.inner.complete(target, parts).await?;
+        let mut joined = self.inner.complete(target, parts).await?;
         if fault == Some(Fault::WrongProof) {
-            spoil(&mut object.crc64, &mut object.etag);
+            spoil(&mut joined.object.crc64, &mut joined.object.etag);
         }
-        after(Operation::Complete, fault, object)
+        after(Operation::Complete, fault, joined)
     }
 
     async fn abort(&self, target: Target<'_>) -> Result<(), StoreError> {

@@ -12,8 +12,8 @@ use crate::domain::{ObjectKey, Part, PartNumber, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
 use crate::store::error::{Fault, RENEWED};
 use crate::store::{
-    Abandoned, Begin, Body, BreakerConfig, Download, FormAsk, Limits, ListedUpload, NewPart, Reading, SignedForm,
-    SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, BreakerConfig, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Reading,
+    SignedForm, SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -154,7 +154,7 @@ impl Store for Guarded {
         self.guarded("list_parts", self.inner.list_parts(target)).await
     }
 
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError> {
         self.guarded("complete", self.inner.complete(target, parts)).await
     }
 

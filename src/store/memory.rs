@@ -10,12 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use md5::{Digest as _, Md5};
 
 use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, SessionId, Timestamp};
 use crate::store::error::Fault;
 use crate::store::{
-    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut, Store,
-    StoreConfig, StoreError, StoredObject, StoredPart, Target, parts,
+    Abandoned, Begin, Body, Download, Joined, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut,
+    Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, parts,
 };
 
 /// How often each operation was called, refused calls included.
@@ -62,6 +63,8 @@ struct Multipart {
 struct Object {
     bytes: Bytes,
     content_type: Option<String>,
+    etag: String,
+    crc64: Option<Crc64>,
 }
 
 impl MemoryStore {
@@ -77,7 +80,7 @@ impl MemoryStore {
         })
     }
 
-    /// Empty, with the limits of another store.
+    /// Empty, with the limits of another store, and what that shows of bytes.
     pub fn with_limits(limits: Limits) -> Self {
         Self { limits, state: Mutex::default(), calls: Calls::default() }
     }
@@ -138,12 +141,10 @@ impl State {
 }
 
 impl Multipart {
-    fn listed(&self) -> Vec<Part> {
-        let part = |(&number, bytes): (&PartNumber, &Bytes)| Part {
-            number,
-            bytes: bytes.len() as u64,
-            etag: etag_of(bytes),
-            crc64: Some(Crc64::of(bytes)),
+    fn listed(&self, proof: Proof) -> Vec<Part> {
+        let part = |(&number, bytes): (&PartNumber, &Bytes)| {
+            let (etag, crc64) = shown(proof, bytes);
+            Part { number, bytes: bytes.len() as u64, etag, crc64 }
         };
         self.parts.iter().map(part).collect()
     }
@@ -153,15 +154,21 @@ impl Object {
     fn stored(&self) -> StoredObject {
         StoredObject {
             bytes: self.bytes.len() as u64,
-            etag: etag_of(&self.bytes),
-            crc64: Some(Crc64::of(&self.bytes)),
+            etag: self.etag.clone(),
+            crc64: self.crc64,
             content_type: self.content_type.clone(),
         }
     }
 }
 
-fn etag_of(bytes: &[u8]) -> String {
-    format!("{:016x}-{:x}", Crc64::of(bytes).0, bytes.len())
+/// What a store of this proof shows of bytes: an ETag, and their CRC-64.
+fn shown(proof: Proof, bytes: &[u8]) -> (String, Option<Crc64>) {
+    let crc64 = Crc64::of(bytes);
+    let etag = match proof {
+        Proof::Md5Etag => hex::encode(Md5::digest(bytes)),
+        Proof::Crc64Xz | Proof::Checksum(_) | Proof::SizeOnly => format!("{:016x}-{:x}", crc64.0, bytes.len()),
+    };
+    (etag, proof.lists_crc64().then_some(crc64))
 }
 
 fn refused(operation: &'static str, code: &str, message: String) -> StoreError {
@@ -218,21 +225,22 @@ impl Store for MemoryStore {
             return Err(refused("UploadPart", "PartNotInPlan", format!("part {} of {}", part.number, part.bytes)));
         }
         let bytes = collect(part.body, part.bytes).await?;
-        let stored = StoredPart { etag: etag_of(&bytes), crc64: Some(Crc64::of(&bytes)) };
+        let (etag, crc64) = shown(self.limits.proof, &bytes);
+        let stored = StoredPart { etag, crc64 };
         self.state().upload(target)?.parts.insert(part.number, bytes);
         Ok(stored)
     }
 
     async fn list_parts(&self, target: Target<'_>) -> Result<Vec<Part>, StoreError> {
         count(&self.calls.list_parts);
-        Ok(self.state().upload(target)?.listed())
+        Ok(self.state().upload(target)?.listed(self.limits.proof))
     }
 
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError> {
         count(&self.calls.complete);
         let mut state = self.state();
         let upload = state.upload(target)?;
-        parts::verify(parts, &upload.listed())?;
+        parts::verify(parts, &upload.listed(self.limits.proof))?;
         let regular = &parts[..parts.len() - 1];
         if let Some(small) = regular.iter().find(|part| part.bytes < self.limits.parts.part_bytes_min) {
             return Err(refused("CompleteMultipartUpload", "EntityTooSmall", format!("part {}", small.number)));
@@ -241,11 +249,13 @@ impl Store for MemoryStore {
         for part in parts {
             whole.extend_from_slice(&upload.parts[&part.number]);
         }
-        let object = Object { bytes: whole.freeze(), content_type: upload.content_type.clone() };
+        let (etag, crc64) = shown(self.limits.proof, &whole);
+        let etag = parts::joined_etag(parts).unwrap_or(etag);
+        let object = Object { bytes: whole.freeze(), content_type: upload.content_type.clone(), etag, crc64 };
         let stored = object.stored();
         state.uploads.remove(target.session.as_str());
         state.objects.insert(target.key.as_str().to_owned(), object);
-        Ok(stored)
+        Ok(parts::found(stored, parts))
     }
 
     async fn abort(&self, target: Target<'_>) -> Result<(), StoreError> {
@@ -265,7 +275,9 @@ impl Store for MemoryStore {
         body: Body,
     ) -> Result<StoredObject, StoreError> {
         count(&self.calls.put);
-        let object = Object { bytes: collect(body, bytes).await?, content_type: content_type.map(str::to_owned) };
+        let bytes = collect(body, bytes).await?;
+        let (etag, crc64) = shown(self.limits.proof, &bytes);
+        let object = Object { bytes, content_type: content_type.map(str::to_owned), etag, crc64 };
         let stored = object.stored();
         self.state().objects.insert(key.as_str().to_owned(), object);
         Ok(stored)
@@ -349,6 +361,8 @@ mod tests {
         // And with limits like those of OSS, which the suite must respect.
         let mut limits = MemoryStore::new().limits();
         limits.parts.part_bytes_min = 100 << 10;
+        conformance::run(Arc::new(MemoryStore::with_limits(limits)), "memory").await;
+        limits.proof = Proof::Md5Etag;
         conformance::run(Arc::new(MemoryStore::with_limits(limits)), "memory").await;
     }
 

@@ -54,6 +54,15 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Whether the store lists our checksum of each part, so that whatever lists
+    /// none is no part of it.
+    pub const fn lists_crc64(self) -> bool {
+        match self {
+            Self::Crc64Xz => true,
+            Self::Checksum(_) | Self::Md5Etag | Self::SizeOnly => false,
+        }
+    }
+
     /// Whether the store has shown that it has the bytes of our checksum. What
     /// proves them otherwise was compared where it is known: in `put_part`.
     pub fn is_given(self, theirs: Option<Crc64>, ours: Crc64) -> bool {
@@ -196,11 +205,38 @@ pub struct StoredObject {
     pub bytes: u64,
     /// Without quotes.
     pub etag: String,
-    /// Where the store keeps it, or has shown in another way that the object is the
-    /// parts that were joined.
+    /// Where the store keeps it.
     pub crc64: Option<Crc64>,
     /// MIME type, where the store keeps it.
     pub content_type: Option<String>,
+}
+
+/// What a store shows of an object beyond its CRC-64: whether it is the parts
+/// that it was to be joined from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It is, and nothing else.
+    TheseParts,
+    /// It is not.
+    Others,
+    /// Nothing is shown.
+    Nothing,
+}
+
+/// An object that was joined from parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// It.
+    pub object: StoredObject,
+    /// What shows that it is they, where no CRC-64 does.
+    pub shown: Shown,
+}
+
+impl From<StoredObject> for Joined {
+    /// Of a store that keeps a CRC-64.
+    fn from(object: StoredObject) -> Self {
+        Self { object, shown: Shown::Nothing }
+    }
 }
 
 /// An object, or a range of it, being read.
@@ -269,7 +305,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Joins exactly these parts, ascending and gapless, into the object, and
     /// forgets the multipart upload. An object of that key is replaced.
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError>;
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError>;
 
     /// Drops the multipart upload and its parts. Also `Ok` when there is none.
     async fn abort(&self, target: Target<'_>) -> Result<(), StoreError>;
@@ -324,8 +360,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         expires_in: Duration,
     ) -> Result<Option<SignedPut>, StoreError>;
 
-    /// A form by which anybody may put this object for a while, once: the store
-    /// takes nothing larger, and writes nothing over. None where it has no such.
+    /// A form by which anybody may put this object for a while: the store takes
+    /// nothing larger and, where it can, writes nothing over. None where it has no
+    /// such.
     async fn sign_form(&self, _ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
         Ok(None)
     }

@@ -3,8 +3,8 @@
 
 use md5::{Digest as _, Md5};
 
-use crate::domain::{Crc64, Part, join};
-use crate::store::{StoreError, StoredObject};
+use crate::domain::Part;
+use crate::store::{Joined, Shown, StoreError, StoredObject};
 
 /// Compares the parts that `complete` was given with those that are stored:
 /// the numbers given run from 1 without a gap, and each part is stored with
@@ -42,17 +42,16 @@ pub fn gapless(given: &[Part]) -> Result<(), StoreError> {
     }
 }
 
-/// The checksum of an object that these parts may have become: the one that the
-/// store keeps or, where it keeps none, theirs, if the object's ETag shows that it
-/// is they. Both none: only its bytes can tell.
-pub fn checksum_of_joined(object: &StoredObject, parts: &[Part]) -> Option<Crc64> {
-    let is_theirs = || joined_etag(parts).is_some_and(|etag| object.etag.eq_ignore_ascii_case(&etag));
-    object.crc64.or_else(|| if is_theirs() { join::joined_crc64(parts) } else { None })
+/// An object that these parts may have been joined into, by a call whose answer
+/// nobody has: its ETag may show that it is they.
+pub fn found(object: StoredObject, parts: &[Part]) -> Joined {
+    let is_theirs = joined_etag(parts).is_some_and(|etag| object.etag.eq_ignore_ascii_case(&etag));
+    Joined { object, shown: if is_theirs { Shown::TheseParts } else { Shown::Nothing } }
 }
 
 /// The ETag that S3 gives to joined parts whose ETags are MD5s: the MD5 of those,
 /// and how many they are.
-fn joined_etag(parts: &[Part]) -> Option<String> {
+pub fn joined_etag(parts: &[Part]) -> Option<String> {
     let mut md5 = Md5::new();
     for part in parts {
         let etag = hex::decode(&part.etag).ok().filter(|etag| etag.len() == 16)?;
@@ -92,14 +91,15 @@ mod tests {
             ..part(number, &hex::encode(Md5::digest(bytes)))
         };
         let parts = [of(1, b"hello "), of(2, b"world")];
-        let object = |etag: &str, crc64| StoredObject { bytes: 11, etag: etag.to_owned(), crc64, content_type: None };
+        let shown = |etag: &str, parts: &[Part]| {
+            let object = StoredObject { bytes: 11, etag: etag.to_owned(), crc64: None, content_type: None };
+            found(object, parts).shown
+        };
         let etag = joined_etag(&parts).expect("MD5s");
         assert!(etag.len() == 34 && etag.ends_with("-2"), "{etag}");
-        let whole = Some(Crc64::of(b"hello world"));
-        assert_eq!(checksum_of_joined(&object(&etag.to_uppercase(), None), &parts), whole);
-        assert_eq!(checksum_of_joined(&object(&etag, Some(Crc64(7))), &parts), Some(Crc64(7)), "its own word counts");
-        assert_eq!(checksum_of_joined(&object(&etag, None), &parts[..1]), None);
-        assert_eq!(checksum_of_joined(&object("5eb63bbbe01eeed093cb22bb8f5acdc3-2", None), &parts), None);
+        assert_eq!(shown(&etag.to_uppercase(), &parts), Shown::TheseParts);
+        assert_eq!(shown(&etag, &parts[..1]), Shown::Nothing);
+        assert_eq!(shown("5eb63bbbe01eeed093cb22bb8f5acdc3-2", &parts), Shown::Nothing);
         assert_eq!(joined_etag(&[part(1, "no-md5")]), None);
     }
 

@@ -26,6 +26,7 @@ use crate::postgres;
 
 mod keys;
 mod lost;
+mod unlisted;
 
 const CHUNK: usize = 1000;
 

@@ -202,7 +202,7 @@ impl Gate {
             object: Object {
                 etag: "0123-3".to_owned(),
                 bytes: upload.geometry.total_bytes().unwrap_or(0),
-                crc64: Crc64(u64::MAX - 1),
+                crc64: Some(Crc64(u64::MAX - 1)),
                 completed_at: self.clock.now(),
             },
             declared: None,
@@ -238,7 +238,7 @@ const fn unknown(count: u32) -> Geometry {
 }
 
 fn chunk(index: u32) -> Chunk {
-    Chunk { index, bytes: MIB, crc64: Crc64(u64::MAX - u64::from(index)), etag: format!("\"{index:x}é'") }
+    Chunk { index, bytes: MIB, crc64: Some(Crc64(u64::MAX - u64::from(index))), etag: format!("\"{index:x}é'") }
 }
 
 const fn progress(chunks: u32) -> Progress {

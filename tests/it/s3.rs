@@ -4,6 +4,7 @@
 mod gateway;
 mod servers;
 mod starting;
+mod straight;
 
 use std::sync::Arc;
 use std::time::Duration;

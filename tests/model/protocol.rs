@@ -331,7 +331,7 @@ impl World {
             }
             Step::Ask => merge::after_asking(self.store.object.is_some()),
             Step::Verify { .. } if broken == Broken::SkipsListPartsAndVerdict => Break(End::Record),
-            Step::Verify { joined } => merge::after_verifying(whole_of(self.store.object?), whole_of(rows), joined),
+            Step::Verify { joined } => merge::after_verifying(whole_of(self.store.object?) == whole_of(rows), joined),
         };
         Some(match (broken, next) {
             (Broken::SkipsHead, Continue(Step::Ask)) => Break(End::Fail(Failure::UploadLost)),

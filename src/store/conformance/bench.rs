@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::domain::{Crc64, ObjectKey, Part, PartNumber, Plan, SessionId};
 use crate::store::{
-    Begin, Body, BodyBroken, NewPart, Proof, Reading, Store, StoreError, StoredObject, StoredPart, Target,
+    Begin, Body, BodyBroken, Joined, NewPart, Proof, Reading, Shown, Store, StoreError, StoredObject, StoredPart,
+    Target,
 };
 
 /// Parts are never smaller than this here, so that they come in several frames.
@@ -109,9 +110,10 @@ impl Bench {
     }
 
     pub(super) async fn complete(&self, at: Target<'_>, parts: &[Part], whole: &[u8]) -> StoredObject {
-        let object = self.well("complete", self.store.complete(at, parts).await);
+        let Joined { object, shown } = self.well("complete", self.store.complete(at, parts).await);
         self.same("the object's size", object.bytes, whole.len() as u64);
         self.proven("the object's CRC-64", object.crc64, whole);
+        self.holds("the object is not shown to be its parts", object.crc64.is_some() || shown == Shown::TheseParts);
         self.read_back(at.key, whole).await;
         let head = self.head(at.key).await;
         self.same("head after complete: the ETag", &head.etag, &object.etag);

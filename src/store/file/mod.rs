@@ -39,8 +39,8 @@ use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::share::Budget;
 use crate::store::{
-    Abandoned, Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut, Store,
-    StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, Joined, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut,
+    Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 use fault::on;
@@ -168,9 +168,9 @@ impl Store for FileStore {
         self.blocking(OPERATION, move |inner| inner.list_parts(&*inner.session(&target, OPERATION)?, OPERATION)).await
     }
 
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError> {
         let (target, parts) = (Owned::from(target), parts.to_vec());
-        self.blocking("CompleteMultipartUpload", move |inner| inner.complete(&target, &parts)).await
+        self.blocking("CompleteMultipartUpload", move |inner| inner.complete(&target, &parts).map(Joined::from)).await
     }
 
     async fn abort(&self, target: Target<'_>) -> Result<(), StoreError> {

@@ -143,7 +143,8 @@ async fn a_restart_keeps_what_was_stored() {
         }
         let store = bench.open_in(Boot(3));
         let second = bench.put(&store, &session, 2).await;
-        let object = store.complete(bench.at(&session), &[first, second, third]).await.expect("completed");
+        let joined = store.complete(bench.at(&session), &[first, second, third]).await.expect("completed");
+        let object = joined.object;
         assert_eq!(object.crc64, Some(Crc64::of(&bench.whole)));
         bench.is_completed(&store).await;
     }

@@ -24,12 +24,13 @@ use crate::store::parts::gapless;
 use crate::store::remote::calls::{self, etag, unreadable};
 use crate::store::remote::client::Client;
 use crate::store::remote::endpoint::Endpoint;
+use crate::store::remote::policy::FormLimits;
 use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
-    Abandoned, Begin, Body, Download, FormAsk, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm, SignedGet,
-    SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm,
+    SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -163,7 +164,7 @@ impl Store for OssStore {
 
     /// OSS itself would join over gaps, so it is not asked to. It says neither
     /// size nor type here: the size is the parts' sum.
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError> {
         gapless(parts)?;
         let mut call = Call::new("CompleteMultipartUpload", Method::POST, Some(target.key.as_str()))
             .query("uploadId", target.session.as_str())
@@ -177,7 +178,7 @@ impl Store for OssStore {
         })?;
         let etag = xml::completed(&answer.text()).map_err(|e| unreadable(&call, &e))?.etag;
         let bytes = parts.iter().map(|part| part.bytes).sum();
-        Ok(StoredObject { bytes, etag, crc64: answer.crc64(), content_type: None })
+        Ok(StoredObject { bytes, etag, crc64: answer.crc64(), content_type: None }.into())
     }
 
     async fn abort(&self, target: Target<'_>) -> Result<(), StoreError> {
@@ -269,7 +270,7 @@ impl Store for OssStore {
         fields.extend(self.callback.as_deref().map(|callback| field("callback", callback)));
         let at = self.client.store_time();
         let limits =
-            form::Limits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
+            FormLimits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
         let fields = form::sign(self.identity.version, &signing.signer(), at, limits, fields);
         Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in }))
     }

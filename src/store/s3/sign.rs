@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::Timestamp;
 use crate::store::remote::encode::{Query, encode, hmac_sha256, timestamp};
 
+pub mod form;
+
 /// The algorithm's name.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// What stands for the digest of a body that is not signed.
@@ -147,10 +149,13 @@ impl<'a> Scope<'a> {
 
     fn signature(&self, access_key_secret: &str, timestamp: &str, canonical_request: &str) -> String {
         let digest = hex::encode(Sha256::digest(canonical_request));
-        let string_to_sign = format!("{ALGORITHM}\n{timestamp}\n{}\n{digest}", self.text());
+        self.signed(access_key_secret, &format!("{ALGORITHM}\n{timestamp}\n{}\n{digest}", self.text()))
+    }
+
+    fn signed(&self, access_key_secret: &str, text: &str) -> String {
         let key = hmac_sha256(format!("AWS4{access_key_secret}").as_bytes(), self.date);
         let key = [self.region, "s3", "aws4_request"].iter().fold(key, |key, part| hmac_sha256(&key, part));
-        hex::encode(hmac_sha256(&key, &string_to_sign))
+        hex::encode(hmac_sha256(&key, text))
     }
 }
 

@@ -10,7 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio::sync::OnceCell;
 
 use crate::clock::Clock;
-use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId, join};
+use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::store::error::Fault;
 use crate::store::parts::{self, gapless};
 use crate::store::remote::answer::Answer;
@@ -18,6 +18,7 @@ use crate::store::remote::calls::{self, etag, unreadable};
 use crate::store::remote::client::Client;
 use crate::store::remote::encode::Query;
 use crate::store::remote::endpoint::Endpoint;
+use crate::store::remote::policy::FormLimits;
 use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
@@ -25,10 +26,10 @@ use crate::store::s3::identity::S3Identity;
 use crate::store::s3::outgoing::Outgoing;
 use crate::store::s3::proof::{Algorithm, CANDIDATES, NO_PROOF, PartProof};
 use crate::store::s3::setup::Setup;
-use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, UNSIGNED_TRAILER};
+use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, UNSIGNED_TRAILER, form};
 use crate::store::{
-    Begin, Body, Download, Limits, ListedUpload, NewPart, Proof, Reading, SignedGet, SignedPut, Store, StoreConfig,
-    StoreError, StoredObject, StoredPart, Target, body_of,
+    Begin, Body, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Proof, Reading, Shown, SignedForm,
+    SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, body_of,
 };
 
 /// S3's bounds of a multipart upload.
@@ -223,7 +224,7 @@ impl Store for S3Store {
             put_bytes_max: PUT_BYTES_MAX,
             object_bytes_max: OBJECT_BYTES_MAX,
             proof,
-            direct: false,
+            direct: true,
         }
     }
 
@@ -249,7 +250,7 @@ impl Store for S3Store {
     /// S3 answers a repeated Complete as it did the first: so it is asked first
     /// whether there is such an upload. The parts' checksums, which it wants to
     /// be given, come with that, and make the whole object's.
-    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<StoredObject, StoreError> {
+    async fn complete(&self, target: Target<'_>, parts: &[Part]) -> Result<Joined, StoreError> {
         gapless(parts)?;
         let listed = calls::list_parts(&self.client, target).await?;
         let stored: Vec<Part> = listed.iter().map(|listed| listed.part.clone()).collect();
@@ -273,10 +274,13 @@ impl Store for S3Store {
             theirs.is_some_and(|theirs| theirs != ours)
         });
         // Where the whole has no checksum, the parts' proofs suffice: they were joined by
-        // their ETags. Where it is another one, nothing is shown, and the bytes are read.
-        let is_shown = object.etag == joined.etag && !is_other;
-        let crc64 = if is_shown { join::joined_crc64(parts) } else { None };
-        Ok(StoredObject { crc64, ..object })
+        // their ETags.
+        let shown = match (is_other, object.etag == joined.etag) {
+            (true, _) => Shown::Others,
+            (false, true) => Shown::TheseParts,
+            (false, false) => Shown::Nothing,
+        };
+        Ok(Joined { object, shown })
     }
 
     async fn abort(&self, target: Target<'_>) -> Result<(), StoreError> {
@@ -342,6 +346,18 @@ impl Store for S3Store {
         let query = calls::part_query(target, number);
         let url = self.presign(&Method::PUT, target.key, &query, expires_in);
         Ok(url.map(|url| SignedPut { url, headers: Vec::new(), expires_in }))
+    }
+
+    /// S3 has no form that writes nothing over: sent twice, it replaces what it put.
+    async fn sign_form(&self, ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut fields = vec![field("key", ask.key.as_str()), field("success_action_status", "200")];
+        fields.extend(ask.content_type.map(|kind| field("Content-Type", kind)));
+        let (at, expires_in) = (self.client.store_time(), ask.expires_in);
+        let limits =
+            FormLimits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
+        let fields = form::sign(&self.identity.now().signer(), at, limits, fields);
+        Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in }))
     }
 }
 

@@ -77,7 +77,7 @@ impl Asking<'_> {
     }
 
     async fn record(&self, upload: &Upload, index: u32, lesson: Option<Lesson>) {
-        let chunk = Chunk { index, bytes: SIZE, crc64: Crc64(1), etag: "e".to_owned() };
+        let chunk = Chunk { index, bytes: SIZE, crc64: Some(Crc64(1)), etag: "e".to_owned() };
         let (at, expires_at) = (self.clock.now(), Some(upload.expires_at.plus(DAY)));
         let record = RecordChunk { upload: upload.id, chunk, lesson, expires_at, at };
         self.ledger.record_chunk(record).await.expect("an answer");
@@ -96,7 +96,7 @@ impl Asking<'_> {
     }
 
     fn object(&self) -> Object {
-        Object { etag: "e".to_owned(), bytes: 2 * SIZE, crc64: Crc64(2), completed_at: self.clock.now() }
+        Object { etag: "e".to_owned(), bytes: 2 * SIZE, crc64: Some(Crc64(2)), completed_at: self.clock.now() }
     }
 
     async fn uploads(&self) {
@@ -258,6 +258,7 @@ impl Asking<'_> {
         };
         ledger.await_file(&file, now).await.expect("an answer");
         assert_eq!(ledger.awaited_file(&file.key).await.expect("an answer").as_ref(), Some(&file));
+        assert_eq!(ledger.awaited_by(&file.owner, &file.file_id).await.expect("an answer").as_ref(), Some(&file));
         assert!(ledger.awaited_files(now, 20).await.expect("an answer").contains(&file));
         ledger.look_later(&file.key, now.plus(DAY)).await.expect("an answer");
         assert!(!ledger.awaited_files(now, 20).await.expect("an answer").contains(&file));

@@ -18,6 +18,7 @@ on_both!(
     expiry_slides_forward_only,
     a_caller_that_goes_away_has_recorded,
     one_bad_record_spoils_no_other,
+    what_passed_a_gateway_is_known_better_than_what_the_store_lists,
 );
 
 async fn a_chunk_is_recorded_once(gate: Gate) {
@@ -25,7 +26,7 @@ async fn a_chunk_is_recorded_once(gate: Gate) {
     assert_eq!(gate.record(&upload, 2).await, Recorded::New(progress(1)));
     assert_eq!(gate.record(&upload, 2).await, Recorded::Known(chunk(2), progress(1)));
     let mut other = gate.chunk_of(&upload, 2);
-    other.chunk.crc64 = Crc64(1);
+    other.chunk.crc64 = Some(Crc64(1));
     // The first bytes stay.
     assert_eq!(gate.ledger.record_chunk(other).await.unwrap(), Recorded::Known(chunk(2), progress(1)));
     assert_eq!(gate.record(&upload, 0).await, Recorded::New(progress(2)));
@@ -34,9 +35,36 @@ async fn a_chunk_is_recorded_once(gate: Gate) {
     assert_eq!(gate.ledger.progress(upload.id).await.unwrap(), progress(2));
     let parts = gate.ledger.parts(upload.id).await.unwrap();
     assert_eq!(parts.iter().map(|p| p.number.get()).collect::<Vec<_>>(), [1, 3]);
-    assert_eq!((&parts[1].etag, parts[1].crc64), (&chunk(2).etag, Some(chunk(2).crc64)));
+    assert_eq!((&parts[1].etag, parts[1].crc64), (&chunk(2).etag, chunk(2).crc64));
     let nobody = RecordChunk { upload: UploadId(uuid::Uuid::nil()), ..gate.chunk_of(&upload, 0) };
     assert_eq!(gate.ledger.record_chunk(nobody).await.unwrap(), Recorded::NotOpen);
+}
+
+/// A store that lists no CRC-64 shows a part before the gateway that put it has
+/// recorded it.
+async fn what_passed_a_gateway_is_known_better_than_what_the_store_lists(gate: Gate) {
+    let upload = gate.upload("a", 4).await;
+    let listed = |index| {
+        let record = gate.chunk_of(&upload, index);
+        RecordChunk { chunk: Chunk { crc64: None, ..record.chunk.clone() }, ..record }
+    };
+    let record = async |record: RecordChunk| gate.ledger.record_chunk(record).await.unwrap();
+    assert_eq!(record(listed(0)).await, Recorded::New(progress(1)));
+    assert_eq!(record(listed(0)).await, Recorded::Known(listed(0).chunk, progress(1)));
+    assert_eq!(gate.ledger.parts(upload.id).await.unwrap()[0].crc64, None);
+    // The same part: from now on with its checksum, which nothing takes away, and counted once.
+    assert_eq!(gate.record(&upload, 0).await, Recorded::Known(chunk(0), progress(1)));
+    assert_eq!(record(listed(0)).await, Recorded::Known(chunk(0), progress(1)));
+    // Another part: the first one stays as it is.
+    assert_eq!(record(listed(1)).await, Recorded::New(progress(2)));
+    let mut other = gate.chunk_of(&upload, 1);
+    other.chunk.etag = "other".to_owned();
+    assert_eq!(record(other).await, Recorded::Known(listed(1).chunk, progress(2)));
+    assert_eq!(gate.ledger.chunks(upload.id).await.unwrap(), [chunk(0), listed(1).chunk]);
+    // Both at once, in whichever order.
+    let both = [listed(2), gate.chunk_of(&upload, 2), gate.chunk_of(&upload, 3), listed(3)];
+    futures_util::future::join_all(both.map(record)).await;
+    assert_eq!(gate.ledger.chunks(upload.id).await.unwrap()[2..], [chunk(2), chunk(3)]);
 }
 
 async fn out_of_order_and_all_at_once(gate: Gate) {

@@ -294,7 +294,10 @@ async fn look(engine: &Engine) -> Vec<(Option<Seen>, Option<(uuid::Uuid, ObjectK
                 State::Aborted | State::Expired => None,
             },
             shape: (geometry.count(), geometry.chunk_bytes(), geometry.last_bytes(), geometry.total_bytes()),
-            chunks: recorded.iter().map(|chunk| (chunk.index, (chunk.bytes, chunk.crc64.0))).collect(),
+            chunks: recorded
+                .iter()
+                .map(|chunk| (chunk.index, (chunk.bytes, chunk.crc64.expect("a checksum").0)))
+                .collect(),
             missing: view.missing,
             auto: upload.auto_complete,
             checksum: upload.checksum.map(|checksum| checksum.value()),

@@ -1,24 +1,10 @@
 //! A form by which a browser puts one object: its fields, with a policy that
 //! says what they may be. Pure.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
-
 use super::{Signer, v1, v4};
 use crate::domain::Timestamp;
 use crate::store::oss::SignatureVersion;
-
-/// What the signature covers beyond the fields.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits<'a> {
-    /// The bucket.
-    pub bucket: &'a str,
-    /// The longest file, in bytes.
-    pub bytes_max: u64,
-    /// Until when.
-    pub expires: Timestamp,
-}
+use crate::store::remote::policy::{FormLimits, policy};
 
 /// The fields of the form: those that are given, each of which must be sent as
 /// it is, and those that sign them.
@@ -26,7 +12,7 @@ pub fn sign(
     version: SignatureVersion,
     signer: &Signer<'_>,
     at: Timestamp,
-    limits: Limits<'_>,
+    limits: FormLimits<'_>,
     mut fields: Vec<(String, String)>,
 ) -> Vec<(String, String)> {
     let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
@@ -40,7 +26,7 @@ pub fn sign(
         add("x-oss-credential", format!("{}/{}", signer.access_key_id, scope.text()));
         add("x-oss-date", timestamp.clone());
     }
-    let policy = policy(limits, &fields);
+    let policy = policy(limits, fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str())));
     let signed = match version {
         SignatureVersion::V1 => [
             ("OSSAccessKeyId", signer.access_key_id.to_owned()),
@@ -56,23 +42,19 @@ pub fn sign(
     fields
 }
 
-fn policy(limits: Limits<'_>, fields: &[(String, String)]) -> String {
-    let mut conditions = vec![json!({"bucket": limits.bucket}), json!(["content-length-range", 0, limits.bytes_max])];
-    conditions
-        .extend(fields.iter().map(|(name, value)| json!(["eq", format!("${}", name.to_ascii_lowercase()), value])));
-    let document = json!({"expiration": limits.expires.rfc3339(), "conditions": Value::Array(conditions)});
-    STANDARD.encode(document.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Value, json};
+
     use super::*;
 
     const AT: Timestamp = Timestamp::from_millis(1_795_255_740_000);
 
     fn signed(version: SignatureVersion, security_token: Option<&str>) -> Vec<(String, String)> {
         let signer = Signer { access_key_id: "ak", access_key_secret: "sk", security_token, region: "cn-hangzhou" };
-        let limits = Limits { bucket: "bkt", bytes_max: 9, expires: AT };
+        let limits = FormLimits { bucket: "bkt", bytes_max: 9, expires: AT };
         sign(version, &signer, AT, limits, vec![("key".to_owned(), "a".to_owned())])
     }
 

@@ -76,7 +76,7 @@ async fn put(store: &OssStore, bytes: u64, body: Body) -> Result<StoredPart, Sto
     store.put_part(Target { key: &key, session: &session }, NewPart { number, bytes, body }).await
 }
 
-async fn complete(store: &OssStore) -> Result<StoredObject, StoreError> {
+async fn complete(store: &OssStore) -> Result<Joined, StoreError> {
     let (key, session) = (key(), SessionId::new("U"));
     let number = PartNumber::new(1).expect("a number");
     let part = Part { number, bytes: 3, etag: "AB".to_owned(), crc64: None };

@@ -205,27 +205,26 @@ fn head(bytes: u32, etag: &str) -> Act {
     Act::Answer(format!("HTTP/1.1 200 OK\r\nETag: \"{etag}\"\r\nContent-Length: {bytes}\r\n\r\n"))
 }
 
-async fn complete(store: &S3Store) -> Result<StoredObject, StoreError> {
+async fn complete(store: &S3Store) -> Result<Joined, StoreError> {
     let (key, session) = (key(), SessionId::new("U"));
     store.complete(Target { key: &key, session: &session }, &parts()).await
 }
 
 #[tokio::test]
-async fn a_whole_that_is_shown_has_the_checksum_of_its_parts() {
+async fn a_whole_is_shown_by_its_checksum_or_by_its_etag() {
     let sum = Algorithm::Crc64Nvme.text(crc_fast::checksum(Algorithm::Crc64Nvme.crc(), b"abcd"));
     let sum = format!("<ChecksumCRC64NVME>{sum}</ChecksumCRC64NVME>");
-    let whole = Some(Crc64::of(b"abcd"));
     for (sum, etag, expected) in [
-        (&*sum, "W-2", whole),
-        ("", "W-2", whole),
+        (&*sum, "W-2", Shown::TheseParts),
+        ("", "W-2", Shown::TheseParts),
         // Of the parts' checksums, not of the whole.
-        ("<ChecksumCRC64NVME>AAAAAAAAAAA=-2</ChecksumCRC64NVME>", "W-2", whole),
-        ("<ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>", "W-2", None),
-        (&*sum, "other", None),
+        ("<ChecksumCRC64NVME>AAAAAAAAAAA=-2</ChecksumCRC64NVME>", "W-2", Shown::TheseParts),
+        ("<ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>", "W-2", Shown::Others),
+        (&*sum, "other", Shown::Nothing),
     ] {
         let (script, store) = start(ProofConfig::Crc64nvme, [listed(), joined(sum), head(4, etag)]).await;
-        let object = complete(&store).await.expect("joined");
-        assert_eq!((object.bytes, object.crc64), (4, expected), "{sum} {etag}");
+        let Joined { object, shown } = complete(&store).await.expect("joined");
+        assert_eq!((object.bytes, object.crc64, shown), (4, None, expected), "{sum} {etag}");
         assert!(script.heads()[1].starts_with("POST /bkt/dir/a.bin?uploadId=U "), "{}", script.heads()[1]);
     }
 }
