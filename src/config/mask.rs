@@ -4,7 +4,7 @@
 use serde_json::Value as Json;
 
 /// Keys whose values are addresses: a query is part of one, and may hold a token.
-const ADDRESSES: [&str; 10] = [
+const ADDRESSES: [&str; 11] = [
     "public_url",
     "webhook.url",
     "hooks.before_create.url",
@@ -14,6 +14,7 @@ const ADDRESSES: [&str; 10] = [
     "store.s3.endpoint",
     "store.s3.public_endpoint",
     "store.oss.credentials.sts_endpoint",
+    "store.s3.credentials.sts_endpoint",
     "store.oss.credentials.metadata_endpoint",
 ];
 

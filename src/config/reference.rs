@@ -83,7 +83,7 @@ pub const KEYS: &[Key] = &[
     key("store.s3.public_endpoint", "The endpoint in URLs that are given out, when the one above is internal."),
     key("store.s3.bucket", "The bucket."),
     key("store.s3.region", "eu-central-1. Derived from the endpoint where it can be, else us-east-1."),
-    key("store.s3.access_key_id", "Falls back to AWS_ACCESS_KEY_ID."),
+    secret("store.s3.access_key_id", "Falls back to AWS_ACCESS_KEY_ID."),
     secret("store.s3.access_key_secret", "Falls back to AWS_SECRET_ACCESS_KEY."),
     secret("store.s3.session_token", "Of temporary credentials. Falls back to AWS_SESSION_TOKEN."),
     key("store.s3.path_style", "/bucket/key instead of bucket.endpoint/key: for servers without a name per bucket."),
@@ -92,6 +92,32 @@ pub const KEYS: &[Key] = &[
         "What shows that a part came through: auto (the best that the store has, tried once), crc64nvme, crc32c, crc32, md5, \
          or size for a store that shows nothing else.",
     ),
+    key(
+        "store.s3.credentials.kind",
+        "Where the access key comes from: static, environment, file, command, assume_role, web_identity. Without it: what is \
+         written above or in the environment, else the role of the pod (IRSA), if its variables are there.",
+    ),
+    key(
+        "store.s3.credentials.file",
+        "For file: JSON with AccessKeyId, SecretAccessKey and, if temporary, SessionToken and Expiration. Read again when it changes.",
+    ),
+    secret(
+        "store.s3.credentials.command",
+        "For command: what sh runs; it writes the same JSON (a credential_process does). Run again before they expire.",
+    ),
+    key(
+        "store.s3.credentials.role_arn",
+        "For assume_role and web_identity: arn:aws:iam::123456789012:role/uploads. Falls back to AWS_ROLE_ARN.",
+    ),
+    key("store.s3.credentials.role_session_name", "What the session is called in the audit log (chunkgate)."),
+    secret("store.s3.credentials.external_id", "What the role's trust policy may ask for."),
+    key("store.s3.credentials.policy", "Narrows what the session may do: an IAM policy in JSON."),
+    key("store.s3.credentials.session_duration", "How long a session lasts; others are got before it ends."),
+    key(
+        "store.s3.credentials.sts_endpoint",
+        "Where STS is. Without it, AWS's of the region, or the server itself (MinIO).",
+    ),
+    key("store.s3.credentials.web_identity_token_file", "For web_identity. Falls back to AWS_WEB_IDENTITY_TOKEN_FILE."),
     key(
         "store.oss.credentials.kind",
         "Where the access key comes from: static, environment, file, command, assume_role, ecs_role, oidc_role. Without it: \

@@ -20,6 +20,7 @@ mod lease;
 mod objects;
 pub mod put_chunk;
 pub mod reins;
+mod repeat;
 pub mod session;
 pub mod slots;
 pub mod sweep;

@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod config;
 pub mod conformance;
 pub mod connecting;
+pub mod credentials;
 pub mod deadline;
 pub mod error;
 pub mod faulty;

@@ -2,6 +2,7 @@
 //! moto: with the suite that every store passes, and beneath a gateway.
 
 mod gateway;
+mod rotation;
 mod servers;
 mod starting;
 mod straight;
@@ -106,12 +107,12 @@ async fn a_presigned_url_works_for_whoever_has_it() {
     let store = store(&server, ProofConfig::Auto, SECRET);
     let key = ObjectKey::parse("dir/a+b c~é.bin").expect("a key");
     let http = crate::harness::client();
-    let presign = |method, query: &[(String, String)]| {
-        store.presign(&method, &key, query, Duration::from_secs(60)).expect("a URL")
+    let presign = async |method, query: &[(String, String)]| {
+        store.presign(&method, &key, query, Duration::from_secs(60)).await.expect("a URL")
     };
-    assert_eq!(http.put(presign(Method::PUT, &[])).body("abc").send().await.expect("an answer").status(), 200);
+    assert_eq!(http.put(presign(Method::PUT, &[]).await).body("abc").send().await.expect("an answer").status(), 200);
     let name = [("response-content-disposition".to_owned(), "attachment; filename=\"a b.bin\"".to_owned())];
-    let get = presign(Method::GET, &name);
+    let get = presign(Method::GET, &name).await;
     let answer = http.get(&get).send().await.expect("an answer");
     assert_eq!(answer.headers()["content-disposition"], "attachment; filename=\"a b.bin\"");
     assert_eq!(answer.text().await.expect("a text"), "abc");

@@ -36,10 +36,12 @@ pub(super) fn of(config: &StoreConfig, environment: &Environment) -> Option<Targ
         StoreKind::S3 => {
             let setup = s3::setup::Setup::of(&config.s3, &env).ok()?;
             let from = if is_given(&config.s3.access_key_id) { "store.s3.access_key_id" } else { "AWS_ACCESS_KEY_ID" };
-            let signer = setup.identity.signer();
-            let (id, region) = (shortened(signer.access_key_id), signer.region.to_owned());
-            let is_temporary = signer.session_token.is_some();
-            (setup.endpoint, "store.s3.endpoint", from, id, is_temporary, region)
+            let (region, kind) = (setup.region, setup.credentials.kind());
+            let Some((id, is_temporary)) = setup.credentials.written_id() else {
+                let place = place(&setup.endpoint, "store.s3.endpoint")?;
+                return Some(Target { place, credentials: format!("{kind} (store.s3.credentials)"), region });
+            };
+            (setup.endpoint, "store.s3.endpoint", from, shortened(id), is_temporary, region)
         }
     };
     let kind = if is_temporary { "temporary (STS): when its token ends is not written in it" } else { "permanent" };

@@ -1,8 +1,11 @@
 //! `store.s3.*`
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::units::Secret;
+use crate::units::{self, Secret};
 
 /// Where the bucket is and who we are to it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -29,6 +32,70 @@ pub struct S3Config {
     pub path_style: bool,
     /// What shows that a part came through whole.
     pub proof: ProofConfig,
+    /// Where the access key comes from, when it is not written above.
+    pub credentials: S3CredentialsConfig,
+}
+
+/// `store.s3.credentials.*`: which of the fields count is the kind's matter.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct S3CredentialsConfig {
+    /// Where they come from; none is what is written, else what the environment offers.
+    pub kind: Option<S3CredentialsKind>,
+    /// For `file`: JSON, read again when it changes.
+    pub file: Option<PathBuf>,
+    /// For `command`: what `sh` runs; it writes the same JSON.
+    pub command: Option<String>,
+    /// For the roles of STS. Falls back to `AWS_ROLE_ARN`.
+    pub role_arn: Option<String>,
+    /// What the session is called in the audit log.
+    pub role_session_name: Option<String>,
+    /// What the role's trust policy may ask for.
+    pub external_id: Option<String>,
+    /// Narrows what the session may do: a policy in JSON.
+    pub policy: Option<String>,
+    /// How long a session lasts.
+    #[serde(with = "units::duration")]
+    pub session_duration: Duration,
+    /// Where STS is; none is AWS's of the region, or the server itself (MinIO).
+    pub sts_endpoint: Option<String>,
+    /// For `web_identity`. Falls back to `AWS_WEB_IDENTITY_TOKEN_FILE`.
+    pub web_identity_token_file: Option<PathBuf>,
+}
+
+impl Default for S3CredentialsConfig {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            file: None,
+            command: None,
+            role_arn: None,
+            role_session_name: None,
+            external_id: None,
+            policy: None,
+            session_duration: Duration::from_secs(3600),
+            sts_endpoint: None,
+            web_identity_token_file: None,
+        }
+    }
+}
+
+/// Where credentials come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum S3CredentialsKind {
+    /// `access_key_id`, `access_key_secret` and, of STS, `session_token`.
+    Static,
+    /// `AWS_ACCESS_KEY_ID` and its two neighbours.
+    Environment,
+    /// A file that somebody replaces.
+    File,
+    /// A command.
+    Command,
+    /// A role that the access key may assume.
+    AssumeRole,
+    /// A role that a token of somebody else's may assume (IRSA).
+    WebIdentity,
 }
 
 /// How the store proves a part.

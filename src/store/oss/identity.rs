@@ -9,8 +9,8 @@ use http::header::InvalidHeaderValue;
 
 use crate::domain::Timestamp;
 use crate::store::StoreError;
+use crate::store::credentials::{Credentials, Keeper};
 use crate::store::error::Fault;
-use crate::store::oss::credentials::{Credentials, Keeper};
 use crate::store::oss::sign::{self, Request, Signer};
 use crate::store::oss::{SignatureVersion, codes, endpoint};
 use crate::store::remote::client::{Identity, Sign};

@@ -1,7 +1,7 @@
 //! From what is configured to what the store needs, or to all that is wrong
 //! with it. Pure.
 
-use crate::store::oss::credentials::Source;
+use crate::store::credentials::Source;
 use crate::store::oss::credentials::choice::{self, Place};
 use crate::store::oss::object::ObjectHeaders;
 use crate::store::oss::{OssConfig, SignatureVersion, endpoint};

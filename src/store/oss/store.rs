@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
+use crate::store::credentials::Keeper;
 use crate::store::oss::codes::EXISTS;
-use crate::store::oss::credentials::Keeper;
 use crate::store::oss::identity::{OssIdentity, Signing};
 use crate::store::oss::lifecycle;
 use crate::store::oss::object::ObjectHeaders;
@@ -94,9 +94,7 @@ impl OssStore {
     /// ends takes along what it signed.
     async fn signing(&self, operation: &'static str, expires_in: Duration) -> Result<(Signing, Duration), StoreError> {
         let signing = self.identity.now(operation).await?;
-        // In whole seconds, as signatures have it: what is told is what is signed.
-        let left = self.credentials().life_left().map(|left| Duration::from_secs(left.as_secs()));
-        Ok((signing, left.map_or(expires_in, |left| left.min(expires_in))))
+        Ok((signing, self.credentials().within_life(expires_in)))
     }
 
     /// A URL at the public endpoint, with exactly these headers.

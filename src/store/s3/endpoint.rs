@@ -35,8 +35,21 @@ pub fn parse(text: &str, bucket: Option<&str>, path_style: bool) -> Result<Endpo
 
 /// AWS's host of a region.
 pub fn of_region(region: &str) -> String {
-    let domain = if region.starts_with("cn-") { AWS[0] } else { AWS[1] };
-    format!("s3.{region}.{domain}")
+    format!("s3.{region}.{}", domain(region))
+}
+
+/// AWS's token service of a region.
+pub fn sts_of_region(region: &str) -> String {
+    format!("sts.{region}.{}", domain(region))
+}
+
+/// Whether it is AWS's.
+pub fn is_aws(endpoint: &Endpoint) -> bool {
+    AWS.iter().any(|domain| endpoint.authority.ends_with(domain))
+}
+
+fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { AWS[0] } else { AWS[1] }
 }
 
 /// `eu-central-1` stands for AWS's host there.

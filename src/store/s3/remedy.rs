@@ -3,14 +3,21 @@
 use crate::store::remote::answer::UNREADABLE;
 use crate::store::s3::proof::NO_PROOF;
 
+/// Whether the store does not know who we are, or does not any more.
+pub fn is_of_credentials(code: &str) -> bool {
+    let is_known = ["SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"].contains(&code);
+    is_known || code.to_ascii_lowercase().starts_with("invalidaccesskey")
+}
+
 /// What to change so that S3 does not refuse so again, where its code tells.
 pub fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "SignatureDoesNotMatch" => "check store.s3.access_key_secret (or AWS_SECRET_ACCESS_KEY)",
         "InvalidAccessKeyId" => "check store.s3.access_key_id (or AWS_ACCESS_KEY_ID)",
         "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
-            "get new temporary credentials: access_key_id, access_key_secret and session_token belong together"
+            "let the gateway get new ones: store.s3.credentials (file, command, assume_role, web_identity)"
         }
+        "NoCredentials" => "look at what its message says of store.s3.credentials",
         "NoSuchBucket" | "InvalidBucketName" => "check store.s3.bucket, and that store.s3.endpoint is where it is",
         "PermanentRedirect"
         | "TemporaryRedirect"

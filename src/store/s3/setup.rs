@@ -1,60 +1,12 @@
 //! From what is configured to what the store needs, or to all that is wrong
 //! with it. Pure.
 
-use std::fmt;
-
-use http::HeaderMap;
-use http::header::{HOST, HeaderValue, InvalidHeaderValue};
-
-use crate::domain::Timestamp;
-use crate::store::remote::client::Sign;
+use crate::store::credentials::Source;
 use crate::store::remote::endpoint::{Endpoint, NoEndpoint};
-use crate::store::remote::request::Call;
-use crate::store::remote::setup::{Mistake, given, in_environment};
+use crate::store::remote::setup::{Mistake, given};
+use crate::store::s3::credentials::choice::{self, Place};
 use crate::store::s3::endpoint::{self, ONLY_REGION};
-use crate::store::s3::sign::{self, Request, Signer};
 use crate::store::s3::{S3Config, proof::PartProof};
-use crate::units::Secret;
-
-/// Who signs.
-pub struct Identity {
-    access_key_id: String,
-    access_key_secret: Secret,
-    session_token: Option<Secret>,
-    region: String,
-}
-
-impl Identity {
-    /// As the signatures take it.
-    pub fn signer(&self) -> Signer<'_> {
-        Signer {
-            access_key_id: &self.access_key_id,
-            access_key_secret: self.access_key_secret.expose(),
-            session_token: self.session_token.as_ref().map(Secret::expose),
-            region: &self.region,
-        }
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("region", &self.region).finish_non_exhaustive()
-    }
-}
-
-impl Sign for Identity {
-    fn sign(
-        &self,
-        at: Timestamp,
-        endpoint: &Endpoint,
-        call: &Call<'_>,
-        headers: &mut HeaderMap,
-    ) -> Result<(), InvalidHeaderValue> {
-        headers.insert(HOST, HeaderValue::from_str(&endpoint.host())?);
-        let request = Request { method: call.method.as_str(), path: &endpoint.path(call.key), query: &call.query };
-        sign::sign(&self.signer(), at, &request, headers)
-    }
-}
 
 /// What the store is made of.
 #[derive(Debug)]
@@ -63,8 +15,10 @@ pub struct Setup {
     pub endpoint: Endpoint,
     /// Where URLs point that are given out.
     pub public: Endpoint,
-    /// Who signs.
-    pub identity: Identity,
+    /// The region that is signed for.
+    pub region: String,
+    /// Who we are.
+    pub credentials: Source,
     /// What proves a part; none is to be found out.
     pub proof: Option<PartProof>,
 }
@@ -76,27 +30,13 @@ impl Setup {
         let mut keep = |mistake: Mistake| mistakes.push(mistake);
         let endpoint = own_endpoint(s3).map_err(&mut keep).ok();
         let public = public_endpoint(s3, endpoint.as_ref()).map_err(&mut keep).ok().flatten();
-        let id = given(s3.access_key_id.as_deref()).map(|id| id.trim().to_owned());
-        let id = id.or_else(|| in_environment(env, "AWS_ACCESS_KEY_ID"));
-        let secret = secret(s3.access_key_secret.as_ref());
-        let secret = secret.or_else(|| in_environment(env, "AWS_SECRET_ACCESS_KEY").map(Secret::new));
-        for (key, name, is_there) in [
-            ("store.s3.access_key_id", "AWS_ACCESS_KEY_ID", id.is_some()),
-            ("store.s3.access_key_secret", "AWS_SECRET_ACCESS_KEY", secret.is_some()),
-        ] {
-            if !is_there {
-                keep(Mistake::new(key, format!("must be set, here or as {name}")));
-            }
-        }
-        let (Some(endpoint), Some(public), Some(access_key_id), Some(access_key_secret)) =
-            (endpoint, public, id, secret)
-        else {
+        let region = region(s3, endpoint.as_ref(), public.as_ref());
+        let place = Place { region: &region, endpoint: endpoint.as_ref() };
+        let credentials = choice::source(s3, place, env).map_err(|more| mistakes.extend(more)).ok();
+        let (Some(endpoint), Some(public), Some(credentials)) = (endpoint, public, credentials) else {
             return Err(mistakes);
         };
-        let session_token = session_token(s3, env);
-        let region = region(s3, &endpoint, &public);
-        let identity = Identity { access_key_id, access_key_secret, session_token, region };
-        Ok(Self { endpoint, public, identity, proof: PartProof::configured(s3.proof) })
+        Ok(Self { endpoint, public, region, credentials, proof: PartProof::configured(s3.proof) })
     }
 }
 
@@ -126,28 +66,14 @@ fn public_endpoint(s3: &S3Config, own: Option<&Endpoint>) -> Result<Option<Endpo
     })
 }
 
-fn region(s3: &S3Config, own: &Endpoint, public: &Endpoint) -> String {
+fn region(s3: &S3Config, own: Option<&Endpoint>, public: Option<&Endpoint>) -> String {
+    let said = |endpoint: Option<&Endpoint>| endpoint.and_then(|endpoint| endpoint.region.clone());
     let configured = given(s3.region.as_deref()).map(bare);
-    let said = configured.or_else(|| own.region.clone()).or_else(|| public.region.clone());
-    said.unwrap_or_else(|| ONLY_REGION.to_owned())
+    configured.or_else(|| said(own)).or_else(|| said(public)).unwrap_or_else(|| ONLY_REGION.to_owned())
 }
 
 fn bare(region: &str) -> String {
     region.trim().to_ascii_lowercase()
-}
-
-fn secret(secret: Option<&Secret>) -> Option<Secret> {
-    secret.filter(|secret| given(Some(secret.expose())).is_some()).cloned()
-}
-
-/// A token belongs to its key: one of the environment is not mixed with a
-/// configured key.
-fn session_token(s3: &S3Config, env: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
-    let own = secret(s3.session_token.as_ref());
-    match given(s3.access_key_id.as_deref()) {
-        None => own.or_else(|| in_environment(env, "AWS_SESSION_TOKEN").map(Secret::new)),
-        Some(_) => own,
-    }
 }
 
 #[cfg(test)]
@@ -161,7 +87,7 @@ mod tests {
     }
 
     fn setup(s3: &S3Config) -> Setup {
-        Setup::of(s3, &|name| Some(format!("env-{name}"))).expect("complete")
+        Setup::of(s3, &|name| Some(format!("env-{name}")).filter(|name| !name.ends_with("_FILE"))).expect("complete")
     }
 
     #[test]
@@ -181,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_region_is_what_is_configured_or_what_an_endpoint_says_or_the_only_one() {
-        let region = |endpoint: &str, region: &str| setup(&config(endpoint, region)).identity.region;
+        let region = |endpoint: &str, region: &str| setup(&config(endpoint, region)).region;
         assert_eq!(region("eu-west-1", ""), "eu-west-1");
         assert_eq!(region("minio:9000", ""), "us-east-1");
         assert_eq!(region("minio:9000", " Garage "), "garage");
@@ -193,12 +119,11 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_asked_of_the_environment_and_shown_nowhere() {
         let setup = setup(&config("minio:9000", ""));
-        let signer = setup.identity.signer();
-        assert_eq!(signer.access_key_secret, "env-AWS_SECRET_ACCESS_KEY");
-        assert_eq!(signer.session_token, Some("env-AWS_SESSION_TOKEN"));
+        assert_eq!(setup.credentials.written_id(), Some(("env-AWS_ACCESS_KEY_ID", true)));
         assert!(!format!("{setup:?}").contains("env-"));
         let own = S3Config { access_key_id: Some("ak".to_owned()), ..config("minio:9000", "") };
-        let own = Setup::of(&own, &|name| Some(format!("env-{name}"))).expect("complete");
-        assert_eq!(own.identity.signer().session_token, None, "a token belongs to its key");
+        let env = |name: &str| Some(format!("env-{name}")).filter(|name| !name.ends_with("_FILE"));
+        let own = Setup::of(&own, &env).expect("complete");
+        assert_eq!(own.credentials.written_id(), Some(("ak", false)), "a token belongs to its key");
     }
 }

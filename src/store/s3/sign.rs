@@ -20,6 +20,8 @@ pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 pub const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 /// The header that says which.
 pub const PAYLOAD_HEADER: &str = "x-amz-content-sha256";
+/// The service, as signatures name it.
+pub const S3: &str = "s3";
 /// The longest life of a presigned URL.
 pub const EXPIRES_MAX: Duration = Duration::from_secs(7 * 86_400);
 
@@ -37,6 +39,8 @@ pub struct Signer<'a> {
     pub session_token: Option<&'a str>,
     /// `eu-central-1`
     pub region: &'a str,
+    /// `s3`, or who else is asked.
+    pub service: &'static str,
 }
 
 impl fmt::Debug for Signer<'_> {
@@ -72,7 +76,7 @@ pub fn sign(
     }
     let payload = payload.to_str().unwrap_or(UNSIGNED_PAYLOAD);
     let (canonical, names) = canonical_request(request, request.query, headers, payload);
-    let scope = Scope::new(&timestamp, signer.region);
+    let scope = Scope::new(&timestamp, signer);
     let signature = scope.signature(signer.access_key_secret, &timestamp, &canonical);
     let credential = format!("{}/{}", signer.access_key_id, scope.text());
     let authorization = format!("{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}");
@@ -90,7 +94,7 @@ pub fn presign(
     host: &HeaderValue,
 ) -> Vec<(String, String)> {
     let timestamp = timestamp(at);
-    let scope = Scope::new(&timestamp, signer.region);
+    let scope = Scope::new(&timestamp, signer);
     let mut query = request.query.to_vec();
     let mut add = |name: &str, value: String| query.push((name.to_owned(), value));
     add("X-Amz-Algorithm", ALGORITHM.to_owned());
@@ -132,19 +136,20 @@ fn canonical_request(request: &Request<'_>, query: &Query, headers: &HeaderMap, 
     (format!("{method}\n{path}\n{}\n{lines}\n{names}\n{payload}", query.join("&")), names)
 }
 
-/// What a signing key is good for: one day, one region.
+/// What a signing key is good for: one day, one region, one service.
 struct Scope<'a> {
     date: &'a str,
     region: &'a str,
+    service: &'a str,
 }
 
 impl<'a> Scope<'a> {
-    fn new(timestamp: &'a str, region: &'a str) -> Self {
-        Self { date: timestamp.get(..8).unwrap_or(timestamp), region }
+    fn new(timestamp: &'a str, signer: &Signer<'a>) -> Self {
+        Self { date: timestamp.get(..8).unwrap_or(timestamp), region: signer.region, service: signer.service }
     }
 
     fn text(&self) -> String {
-        format!("{}/{}/s3/aws4_request", self.date, self.region)
+        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
     }
 
     fn signature(&self, access_key_secret: &str, timestamp: &str, canonical_request: &str) -> String {
@@ -154,7 +159,7 @@ impl<'a> Scope<'a> {
 
     fn signed(&self, access_key_secret: &str, text: &str) -> String {
         let key = hmac_sha256(format!("AWS4{access_key_secret}").as_bytes(), self.date);
-        let key = [self.region, "s3", "aws4_request"].iter().fold(key, |key, part| hmac_sha256(&key, part));
+        let key = [self.region, self.service, "aws4_request"].iter().fold(key, |key, part| hmac_sha256(&key, part));
         hex::encode(hmac_sha256(&key, text))
     }
 }
@@ -172,6 +177,7 @@ mod tests {
         access_key_secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         session_token: None,
         region: "us-east-1",
+        service: S3,
     };
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const BUCKET: HeaderValue = HeaderValue::from_static("examplebucket.s3.amazonaws.com");

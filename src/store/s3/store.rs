@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST};
 use tokio::sync::OnceCell;
 
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
+use crate::store::credentials::Keeper;
 use crate::store::error::Fault;
 use crate::store::parts::{self, gapless};
 use crate::store::remote::answer::Answer;
@@ -61,20 +62,42 @@ impl S3Store {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
         let setup = Setup::of(&config.s3, env).map_err(|mistakes| told(&mistakes))?;
-        let Setup { endpoint, public, identity, proof } = setup;
-        let identity = S3Identity::new(identity);
+        let Setup { endpoint, public, region, credentials, proof } = setup;
+        let identity = S3Identity { region: region.into(), keeper: Keeper::new(credentials, clock.clone())? };
         let client = Client::new(config, clock, endpoint, Arc::new(identity.clone()))?;
         Ok(Self { client, identity, public, proof: OnceCell::new_with(proof) })
     }
 
     /// A URL at the public endpoint that anybody may use with this method until
     /// it expires, within seven days. `query` holds what it asks for.
-    pub fn presign(&self, method: &Method, key: &ObjectKey, query: &Query, expires_in: Duration) -> Option<String> {
+    pub async fn presign(
+        &self,
+        method: &Method,
+        key: &ObjectKey,
+        query: &Query,
+        expires_in: Duration,
+    ) -> Result<String, StoreError> {
+        self.presigned("Presign", method, key, query, expires_in).await.map(|(url, _)| url)
+    }
+
+    /// The same, and for how long it is good: a token that ends takes along what
+    /// it signed.
+    async fn presigned(
+        &self,
+        operation: &'static str,
+        method: &Method,
+        key: &ObjectKey,
+        query: &Query,
+        expires_in: Duration,
+    ) -> Result<(String, Duration), StoreError> {
+        let signing = self.identity.now(operation).await?;
+        let expires_in = self.identity.keeper.within_life(expires_in);
         let key = Some(key.as_str());
-        let host = HeaderValue::from_str(&self.public.host()).ok()?;
+        let call = Call::new(operation, method.clone(), key).header(HOST.as_str(), &self.public.host())?;
         let request = Request { method: method.as_str(), path: &self.public.path(key), query };
-        let query = sign::presign(&self.identity.now().signer(), self.client.store_time(), expires_in, &request, &host);
-        Some(self.public.url(key, &query))
+        let (at, host) = (self.client.store_time(), &call.headers[HOST]);
+        let query = sign::presign(&signing.signer(), at, expires_in, &request, host);
+        Ok((self.public.url(key, &query), expires_in))
     }
 
     /// What proves a part here: tried once, on an upload of this key that is
@@ -327,14 +350,14 @@ impl Store for S3Store {
 
     fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
         let setup = Setup::of(&config.s3, env).map_err(|mistakes| told(&mistakes))?;
-        self.identity.replace(setup.identity);
+        self.identity.keeper.replace(setup.credentials);
         Ok(())
     }
 
     async fn download_url(&self, download: &Download<'_>) -> Result<Option<SignedGet>, StoreError> {
         let query = calls::download_query(download);
-        let (expires_in, signed) = (download.expires_in, |url| SignedGet { url, expires_in: download.expires_in });
-        Ok(self.presign(download.method, download.key, &query, expires_in).map(signed))
+        let signed = self.presigned("GetObject", download.method, download.key, &query, download.expires_in).await;
+        signed.map(|(url, expires_in)| Some(SignedGet { url, expires_in }))
     }
 
     async fn sign_part(
@@ -344,8 +367,8 @@ impl Store for S3Store {
         expires_in: Duration,
     ) -> Result<Option<SignedPut>, StoreError> {
         let query = calls::part_query(target, number);
-        let url = self.presign(&Method::PUT, target.key, &query, expires_in);
-        Ok(url.map(|url| SignedPut { url, headers: Vec::new(), expires_in }))
+        let signed = self.presigned("UploadPart", &Method::PUT, target.key, &query, expires_in).await;
+        signed.map(|(url, expires_in)| Some(SignedPut { url, headers: Vec::new(), expires_in }))
     }
 
     /// S3 has no form that writes nothing over: sent twice, it replaces what it put.
@@ -353,10 +376,11 @@ impl Store for S3Store {
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut fields = vec![field("key", ask.key.as_str()), field("success_action_status", "200")];
         fields.extend(ask.content_type.map(|kind| field("Content-Type", kind)));
-        let (at, expires_in) = (self.client.store_time(), ask.expires_in);
+        let signing = self.identity.now("PostObject").await?;
+        let (at, expires_in) = (self.client.store_time(), self.identity.keeper.within_life(ask.expires_in));
         let limits =
             FormLimits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
-        let fields = form::sign(&self.identity.now().signer(), at, limits, fields);
+        let fields = form::sign(&signing.signer(), at, limits, fields);
         Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in }))
     }
 }

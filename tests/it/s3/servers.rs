@@ -47,6 +47,40 @@ impl Server {
         server
     }
 
+    /// The same, with users who come and go beside the first key.
+    pub(super) async fn versitygw_with_users() -> Self {
+        versitygw().await;
+        let command = |folder: &Path, address: &str| {
+            let mut command = Command::new(binary());
+            command.args(["--quiet", "--keep-alive", "--port", address, "--iam-cache-disable", "--iam-dir"]);
+            command.arg(folder.join("users")).arg("posix").arg(folder.join("data"));
+            command.env_clear().env("ROOT_ACCESS_KEY_ID", KEY_ID).env("ROOT_SECRET_ACCESS_KEY", SECRET);
+            command
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("users")).expect("a folder");
+        let server = Self::start_in(folder, "versitygw", command).await;
+        std::fs::create_dir_all(server.folder.path().join("data/bkt")).expect("a bucket");
+        server
+    }
+
+    /// Somebody may come in with this key from now on.
+    pub(super) async fn admit(&self, id: &str, secret: &str) {
+        self.administer(&["create-user", "-a", id, "-s", secret, "-r", "admin"]).await;
+    }
+
+    /// With this key nobody comes in any more.
+    pub(super) async fn withdraw(&self, id: &str) {
+        self.administer(&["delete-user", "-a", id]).await;
+    }
+
+    async fn administer(&self, what: &[&str]) {
+        let mut command = tokio::process::Command::new(binary());
+        command.args(["admin", "-a", KEY_ID, "-s", SECRET, "--er", &self.endpoint]).args(what);
+        let output = command.output().await.expect("it runs");
+        assert!(output.status.success(), "{what:?}: {}", crate::python::text(&output));
+    }
+
     /// S3 in memory.
     pub(super) async fn moto() -> Self {
         let python = python("s3").await;
@@ -66,7 +100,10 @@ impl Server {
     }
 
     async fn start(name: &'static str, command: fn(&Path, &str) -> Command) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), name, command).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir, name: &'static str, command: fn(&Path, &str) -> Command) -> Self {
         std::fs::create_dir(folder.path().join("data")).expect("a folder");
         let address = free_address().to_string();
         let mut server = Self { name, endpoint: format!("http://{address}"), folder, process: None, command };

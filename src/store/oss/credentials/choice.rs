@@ -3,13 +3,26 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::roles::{AssumeRole, EcsRole, OidcRole};
 use super::sts::Role;
-use super::{Source, Text};
+use crate::store::credentials::Source;
+use crate::store::credentials::key::{Env, Key, Names, variable};
 use crate::store::oss::{CredentialsConfig, CredentialsKind, OssConfig};
 use crate::store::remote::setup::{Mistake, given};
-use crate::units::Secret;
 
+/// What the settings are called.
+const NAMES: Names = Names {
+    id: "store.oss.access_key_id",
+    secret: "store.oss.access_key_secret",
+    kind: KIND,
+    file: "store.oss.credentials.file",
+    command: "store.oss.credentials.command",
+    id_variable: "OSS_ACCESS_KEY_ID",
+    secret_variable: "OSS_ACCESS_KEY_SECRET",
+    token_variable: "OSS_SESSION_TOKEN",
+};
 const KIND: &str = "store.oss.credentials.kind";
 /// What STS calls a session of ours when nobody says otherwise.
 const SESSION_NAME: &str = "chunkgate";
@@ -25,37 +38,28 @@ pub struct Place<'a> {
     pub is_internal: bool,
 }
 
-/// The environment, by name.
-type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
-
 /// The one source, or all that is wrong with it.
 pub fn source(oss: &OssConfig, place: Place<'_>, env: Env<'_>) -> Result<Source, Vec<Mistake>> {
-    let config = &oss.credentials;
+    let (config, key) = (&oss.credentials, key(oss));
+    let elsewhere = || key.elsewhere();
     match config.kind {
         None => offered(oss, place, env),
-        Some(CredentialsKind::Static) => written(oss, &|_| None),
+        Some(CredentialsKind::Static) => key.source(&|_| None),
         Some(CredentialsKind::AssumeRole) => assume_role(oss, place, env),
-        Some(_) if is_written(oss) => {
-            let advice = "says that the access key is elsewhere, but store.oss.access_key_id or its neighbours are \
-                          set: remove one of the two";
-            Err(vec![Mistake::new(KIND, advice)])
-        }
-        Some(CredentialsKind::Environment) => written(&OssConfig::default(), env),
-        Some(CredentialsKind::File) => match &config.file {
-            Some(path) => Ok(Source::File(path.clone())),
-            None => {
-                Err(vec![Mistake::new("store.oss.credentials.file", "must be set for credentials.kind = \"file\"")])
-            }
-        },
-        Some(CredentialsKind::Command) => match given(config.command.as_deref()) {
-            Some(command) => Ok(Source::Command(command.to_owned())),
-            None => Err(vec![Mistake::new(
-                "store.oss.credentials.command",
-                "must be set for credentials.kind = \"command\"",
-            )]),
-        },
-        Some(CredentialsKind::EcsRole) => Ok(ecs_role(config, env)),
-        Some(CredentialsKind::OidcRole) => oidc_role(config, place, env),
+        Some(CredentialsKind::Environment) => elsewhere().and_then(|()| Key::unwritten(&NAMES).source(env)),
+        Some(CredentialsKind::File) => elsewhere().and_then(|()| NAMES.of_file(config.file.as_ref())),
+        Some(CredentialsKind::Command) => elsewhere().and_then(|()| NAMES.of_command(config.command.as_deref())),
+        Some(CredentialsKind::EcsRole) => elsewhere().map(|()| ecs_role(config, env)),
+        Some(CredentialsKind::OidcRole) => elsewhere().and_then(|()| oidc_role(config, place, env)),
+    }
+}
+
+fn key(oss: &OssConfig) -> Key<'_> {
+    Key {
+        names: &NAMES,
+        id: oss.access_key_id.as_deref(),
+        secret: oss.access_key_secret.as_ref(),
+        token: oss.security_token.as_ref(),
     }
 }
 
@@ -75,7 +79,7 @@ fn offered(oss: &OssConfig, place: Place<'_>, env: Env<'_>) -> Result<Source, Ve
         return Err(vec![Mistake::new(KIND, advice)]);
     }
     let has = |name: &str| env(name).is_some_and(|value| !value.trim().is_empty());
-    let has_key = is_written(oss) || in_environment(env, "OSS_ACCESS_KEY_ID").is_some();
+    let has_key = key(oss).is_written() || variable(env, NAMES.id_variable).is_some();
     let of_pod = ["ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE"];
     if !has_key && of_pod.into_iter().all(has) {
         return oidc_role(config, place, env);
@@ -83,54 +87,13 @@ fn offered(oss: &OssConfig, place: Place<'_>, env: Env<'_>) -> Result<Source, Ve
     if !has_key && has("ALIBABA_CLOUD_ECS_METADATA") {
         return Ok(ecs_role(config, env));
     }
-    written(oss, env)
-}
-
-fn is_written(oss: &OssConfig) -> bool {
-    let secret = |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| given(Some(secret.expose())).is_some());
-    given(oss.access_key_id.as_deref()).is_some() || secret(&oss.access_key_secret) || secret(&oss.security_token)
-}
-
-/// The key that is configured, each of its texts falling back to the environment.
-fn written(oss: &OssConfig, env: Env<'_>) -> Result<Source, Vec<Mistake>> {
-    let here = |text: Option<&str>| given(text).map(|text| Text::Here(Secret::new(text.trim())));
-    let secret = |secret: &Option<Secret>| here(secret.as_ref().map(Secret::expose));
-    let own_id = here(oss.access_key_id.as_deref());
-    // A token belongs to its key: one of the environment is not mixed with a configured key.
-    let token = match (&own_id, secret(&oss.security_token)) {
-        (None, None) => in_environment(env, "OSS_SESSION_TOKEN"),
-        (_, own) => own,
-    };
-    let id = own_id.or_else(|| in_environment(env, "OSS_ACCESS_KEY_ID"));
-    let secret = secret(&oss.access_key_secret).or_else(|| in_environment(env, "OSS_ACCESS_KEY_SECRET"));
-    match (id, secret) {
-        (Some(id), Some(secret)) => Ok(Source::Written { id, secret, token }),
-        (id, secret) => {
-            let id = id.is_none().then(|| {
-                let advice = "must be set, here or as OSS_ACCESS_KEY_ID; or say in store.oss.credentials where it \
-                              comes from";
-                Mistake::new("store.oss.access_key_id", advice)
-            });
-            let secret = secret
-                .is_none()
-                .then(|| Mistake::new("store.oss.access_key_secret", "must be set, here or as OSS_ACCESS_KEY_SECRET"));
-            Err(id.into_iter().chain(secret).collect())
-        }
-    }
-}
-
-/// What the variable says, or the file that its neighbour names: that is read
-/// again when it changes.
-fn in_environment(env: Env<'_>, name: &str) -> Option<Text> {
-    let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    let in_file = given(&format!("{name}_FILE")).map(|path| Text::InFile(PathBuf::from(path)));
-    in_file.or_else(|| given(name).map(|text| Text::Here(Secret::new(text.trim()))))
+    key(oss).source(env)
 }
 
 fn assume_role(oss: &OssConfig, place: Place<'_>, env: Env<'_>) -> Result<Source, Vec<Mistake>> {
-    let (by, role) = (written(oss, env), role(&oss.credentials, place, env));
+    let (by, role) = (key(oss).source(env), role(&oss.credentials, place, env));
     match (by, role) {
-        (Ok(by), Ok(role)) => Ok(Source::AssumeRole { by: Box::new(by), role }),
+        (Ok(by), Ok(role)) => Ok(Source::Asked(Arc::new(AssumeRole { by, role }))),
         (by, role) => Err(by.err().into_iter().chain(role.err()).flatten().collect()),
     }
 }
@@ -142,7 +105,7 @@ fn oidc_role(config: &CredentialsConfig, place: Place<'_>, env: Env<'_>) -> Resu
     let token = config.oidc_token_file.clone().or_else(|| env(TOKEN).map(PathBuf::from));
     let missing = |key, name: &str| Mistake::new(key, format!("must be set, here or as {name}"));
     match (role(config, place, env), provider, token) {
-        (Ok(role), Some(provider), Some(token)) => Ok(Source::OidcRole { provider, token, role }),
+        (Ok(role), Some(provider), Some(token)) => Ok(Source::Asked(Arc::new(OidcRole { provider, token, role }))),
         (role, provider, token) => {
             let provider = provider.is_none().then(|| missing("store.oss.credentials.oidc_provider_arn", PROVIDER));
             let token = token.is_none().then(|| missing("store.oss.credentials.oidc_token_file", TOKEN));
@@ -154,7 +117,7 @@ fn oidc_role(config: &CredentialsConfig, place: Place<'_>, env: Env<'_>) -> Resu
 fn ecs_role(config: &CredentialsConfig, env: Env<'_>) -> Source {
     let role = given(config.ecs_role.as_deref()).map(ToOwned::to_owned).or_else(|| env("ALIBABA_CLOUD_ECS_METADATA"));
     let endpoint = config.metadata_endpoint.trim().trim_end_matches('/').to_owned();
-    Source::EcsRole { endpoint, role: role.filter(|name| !name.trim().is_empty()) }
+    Source::Asked(Arc::new(EcsRole { endpoint, role: role.filter(|name| !name.trim().is_empty()) }))
 }
 
 fn role(config: &CredentialsConfig, place: Place<'_>, env: Env<'_>) -> Result<Role, Vec<Mistake>> {
@@ -206,6 +169,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::units::Secret;
 
     const PLACE: Place<'_> = Place { region: "cn-hangzhou", is_internal: false };
 

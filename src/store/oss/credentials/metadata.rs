@@ -4,8 +4,8 @@
 use http::header::{HeaderMap, HeaderValue};
 use reqwest::Client;
 
-use super::asked::{Asked, asked, unreachable_service};
-use super::{Fetched, NoCredentials, said};
+use crate::store::credentials::asked::{Asked, asked, unreachable_service};
+use crate::store::credentials::{Fetched, NoCredentials, said};
 
 const ROLES: &str = "/latest/meta-data/ram/security-credentials/";
 const TOKEN: &str = "/latest/api/token";

@@ -1,94 +1,9 @@
-//! Who we are to OSS: where that is written or whom to ask, and how it is kept
-//! fresh. `said` and `sts` are pure; `source` asks; `keeper` asks once for all
-//! who wait, and early enough.
+//! Who we are to OSS: what is configured, and whom Aliyun has to ask. `choice`
+//! and `sts` are pure; `roles` and `metadata` ask.
 
-mod asked;
 pub mod choice;
-mod files;
-mod keeper;
 mod metadata;
-mod said;
-mod source;
+mod roles;
 mod sts;
 
-use std::fmt;
-use std::time::Duration;
-
-pub use files::Text;
-pub use keeper::Keeper;
-pub use source::Source;
 pub use sts::Role;
-
-use crate::store::StoreError;
-use crate::store::error::Fault;
-use crate::units::Secret;
-
-/// Who we are to OSS.
-#[derive(Clone)]
-pub struct Credentials {
-    /// The access key's id.
-    pub access_key_id: String,
-    /// The access key's secret.
-    pub access_key_secret: Secret,
-    /// The STS token that came with the two.
-    pub security_token: Option<Secret>,
-}
-
-impl Credentials {
-    /// Whether the two are one.
-    pub fn are(&self, other: &Self) -> bool {
-        let token = |of: &Self| of.security_token.as_ref().map(|token| token.expose().to_owned());
-        self.access_key_id == other.access_key_id
-            && self.access_key_secret.expose() == other.access_key_secret.expose()
-            && token(self) == token(other)
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(********)")
-    }
-}
-
-/// Credentials as they came.
-#[derive(Clone, Debug)]
-pub struct Fetched {
-    /// They.
-    pub credentials: Credentials,
-    /// For how long from now they are good, where whoever gave them says so.
-    pub life: Option<Duration>,
-}
-
-/// Why there are no credentials. Never repeats a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoCredentials {
-    /// Whose code or which of ours: `NoPermission`, `Unreadable`, …
-    pub code: String,
-    /// What happened, and where.
-    pub message: String,
-    /// Whether asking again later may help.
-    pub is_transient: bool,
-}
-
-impl NoCredentials {
-    fn for_now(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), is_transient: true }
-    }
-
-    fn for_good(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), is_transient: false }
-    }
-
-    /// As an error of the call that needed them.
-    pub fn of_call(&self, operation: &'static str) -> StoreError {
-        let message = format!("no credentials for the store: {self}");
-        let fault = Fault { operation, code: "NoCredentials".to_owned(), message, ..Fault::default() };
-        if self.is_transient { StoreError::Unavailable(fault) } else { StoreError::Refused(fault) }
-    }
-}
-
-impl fmt::Display for NoCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}

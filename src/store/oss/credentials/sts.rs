@@ -7,8 +7,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Credentials;
 use crate::domain::Timestamp;
+use crate::store::credentials::Credentials;
 use crate::store::oss::sign::hmac_sha1;
 use crate::store::remote::encode::{encode, encode_query};
 use crate::units::Secret;

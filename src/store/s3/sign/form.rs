@@ -14,7 +14,7 @@ pub fn sign(
     mut fields: Vec<(String, String)>,
 ) -> Vec<(String, String)> {
     let timestamp = timestamp(at);
-    let scope = Scope::new(&timestamp, signer.region);
+    let scope = Scope::new(&timestamp, signer);
     let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
     add("x-amz-algorithm", ALGORITHM.to_owned());
     add("x-amz-credential", format!("{}/{}", signer.access_key_id, scope.text()));
@@ -36,6 +36,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::store::s3::sign::S3;
 
     // Amazon S3 API Reference, "Browser-Based Upload using HTTP POST (Using AWS
     // Signature Version 4)".
@@ -51,15 +52,23 @@ mod tests {
 
     #[test]
     fn a_policy_is_signed_as_aws_shows_it() {
-        let scope = Scope::new("20151229T000000Z", "us-east-1");
-        let signature = scope.signed("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", POLICY);
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let signer = Signer {
+            access_key_id: "",
+            access_key_secret: secret,
+            session_token: None,
+            region: "us-east-1",
+            service: S3,
+        };
+        let signature = Scope::new("20151229T000000Z", &signer).signed(secret, POLICY);
         assert_eq!(signature, "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e");
     }
 
     #[test]
     fn every_field_is_in_the_policy() {
         let at = Timestamp::from_millis(1_795_255_740_000);
-        let signer = Signer { access_key_id: "ak", access_key_secret: "sk", session_token: Some("t"), region: "r" };
+        let signer =
+            Signer { access_key_id: "ak", access_key_secret: "sk", session_token: Some("t"), region: "r", service: S3 };
         let limits = FormLimits { bucket: "bkt", bytes_max: 9, expires: at };
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let fields = sign(&signer, at, limits, vec![field("key", "a"), field("Content-Type", "text/plain")]);

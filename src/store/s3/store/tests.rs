@@ -275,7 +275,7 @@ async fn urls_are_given_out_for_the_public_endpoint() {
     };
     let config = StoreConfig { s3, ..StoreConfig::default() };
     let store = S3Store::new(&config, Arc::new(SystemClock::new()), &|_| None).expect("a store");
-    let url = store.presign(&Method::GET, &key(), &[], Duration::from_secs(60)).expect("a URL");
+    let url = store.presign(&Method::GET, &key(), &[], Duration::from_secs(60)).await.expect("a URL");
     assert!(url.starts_with("https://media.example.com/bkt/dir/a.bin?X-Amz-Algorithm=AWS4-HMAC-SHA256&"), "{url}");
     assert!(url.contains("&X-Amz-Expires=60&") && !url.contains("hush"), "{url}");
     assert!(!format!("{store:?}").contains("hush"));

@@ -1,4 +1,4 @@
-//! Answers of STS and of the metadata service, read to their end.
+//! Answers of services that give out credentials, read to their end.
 
 use std::time::SystemTime;
 
@@ -10,18 +10,21 @@ use crate::domain::Timestamp;
 use crate::store::remote::request::chain;
 
 /// The longest answer that is read, in bytes.
-pub(super) const ANSWER_BYTES_MAX: u64 = 64 << 10;
+pub(in crate::store) const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
-/// An answer of STS or the metadata service.
-pub(super) struct Asked {
-    pub(super) status: StatusCode,
-    pub(super) text: String,
+/// An answer of such a service.
+pub(in crate::store) struct Asked {
+    pub(in crate::store) status: StatusCode,
+    pub(in crate::store) text: String,
     /// What time it is there: an expiration is of that clock, not of ours.
-    pub(super) now: Timestamp,
+    pub(in crate::store) now: Timestamp,
 }
 
 /// Reads an answer to its end, within a bound.
-pub(super) async fn asked(whom: &str, sent: Result<reqwest::Response, reqwest::Error>) -> Result<Asked, NoCredentials> {
+pub(in crate::store) async fn asked(
+    whom: &str,
+    sent: Result<reqwest::Response, reqwest::Error>,
+) -> Result<Asked, NoCredentials> {
     let mut answer = sent.map_err(|e| unreachable_service(whom, e))?;
     let date = answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let date = date.and_then(|date| date.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -41,6 +44,6 @@ pub(super) async fn asked(whom: &str, sent: Result<reqwest::Response, reqwest::E
 }
 
 /// The URL stays out of it.
-pub(super) fn unreachable_service(whom: &str, error: reqwest::Error) -> NoCredentials {
+pub(in crate::store) fn unreachable_service(whom: &str, error: reqwest::Error) -> NoCredentials {
     NoCredentials::for_now("Unreachable", format!("{whom}: {}", chain(&error.without_url())))
 }

@@ -1,24 +1,24 @@
 //! Where credentials come from.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use async_trait::async_trait;
+use reqwest::Client;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::asked::{ANSWER_BYTES_MAX, Asked, asked};
+use super::asked::ANSWER_BYTES_MAX;
 use super::files::{self, Text};
-use super::sts::{self, Role};
-use super::{Fetched, NoCredentials, metadata, said};
+use super::{Fetched, NoCredentials, said};
 use crate::clock::Clock;
 use crate::store::remote::request::chain;
-use crate::units::Secret;
 
-/// How long STS and the metadata service may take.
+/// How long a service that gives out credentials may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command may take: it may have to ask somebody, too.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,43 +33,35 @@ pub enum Source {
         id: Text,
         /// Its secret.
         secret: Text,
-        /// The STS token that came with the two.
+        /// The token that came with the two, where they are temporary.
         token: Option<Text>,
     },
     /// A JSON file, replaced by whoever rotates them.
     File(PathBuf),
     /// A command that writes the same JSON.
     Command(String),
-    /// A role that somebody with an access key may assume.
-    AssumeRole {
-        /// Who assumes it.
-        by: Box<Self>,
-        /// Which one.
-        role: Role,
-    },
-    /// The role of a pod of ACK (RRSA).
-    OidcRole {
-        /// Who vouches for the token.
-        provider: String,
-        /// The file of the token, which Kubernetes replaces.
-        token: PathBuf,
-        /// Which role.
-        role: Role,
-    },
-    /// The RAM role of the ECS instance that we run on.
-    EcsRole {
-        /// Where the metadata service is.
-        endpoint: String,
-        /// Which role; without it, the one that the instance has.
-        role: Option<String>,
-    },
+    /// Whoever gives them out, as the store's own people know.
+    Asked(Arc<dyn Ask>),
+}
+
+/// Somebody who gives out credentials when they are asked: a token service, an
+/// instance's metadata.
+#[async_trait]
+pub trait Ask: fmt::Debug + Send + Sync {
+    /// What it is, for people.
+    fn kind(&self) -> &'static str;
+
+    /// Asks once.
+    async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials>;
 }
 
 /// What asking needs.
 #[derive(Clone, Debug)]
-pub(super) struct Tools {
-    pub(super) client: Client,
-    pub(super) clock: Arc<dyn Clock>,
+pub struct Tools {
+    /// For services that answer over HTTP.
+    pub client: Client,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Tools {
@@ -90,14 +82,12 @@ impl Tools {
 
 impl Source {
     /// What it is, for people.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Written { .. } => "static",
             Self::File(_) => "file",
             Self::Command(_) => "command",
-            Self::AssumeRole { .. } => "assume_role",
-            Self::OidcRole { .. } => "oidc_role",
-            Self::EcsRole { .. } => "ecs_role",
+            Self::Asked(ask) => ask.kind(),
         }
     }
 
@@ -105,12 +95,7 @@ impl Source {
     pub fn written_id(&self) -> Option<(&str, bool)> {
         match self {
             Self::Written { id: Text::Here(id), token, .. } => Some((id.expose(), token.is_some())),
-            Self::Written { .. }
-            | Self::File(_)
-            | Self::Command(_)
-            | Self::AssumeRole { .. }
-            | Self::OidcRole { .. }
-            | Self::EcsRole { .. } => None,
+            Self::Written { .. } | Self::File(_) | Self::Command(_) | Self::Asked(_) => None,
         }
     }
 
@@ -124,12 +109,12 @@ impl Source {
                 changes.then_some(FILES)
             }
             Self::File(_) => Some(FILES),
-            Self::Command(_) | Self::AssumeRole { .. } | Self::OidcRole { .. } | Self::EcsRole { .. } => None,
+            Self::Command(_) | Self::Asked(_) => None,
         }
     }
 
     /// Asks once.
-    pub(super) async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
+    pub(in crate::store) async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let now = tools.clock.now();
         match self {
             Self::Written { id, secret, token } => {
@@ -147,48 +132,18 @@ impl Source {
                 said::read(&text, now)
                     .map_err(|why| NoCredentials::for_good("Command", format!("what the command writes: {why}")))
             }
-            Self::AssumeRole { by, role } => {
-                let by = Box::pin(by.fetch(tools)).await?.credentials;
-                role.ask(tools, sts::assume_role(&by, role, now, &nonce(tools))).await
-            }
-            Self::OidcRole { provider, token, role } => {
-                let token = Secret::new(files::read(token).await?.trim());
-                role.ask(tools, sts::assume_role_with_oidc(provider, &token, role, now, &nonce(tools))).await
-            }
-            Self::EcsRole { endpoint, role } => metadata::fetch(&tools.client, endpoint, role.as_deref()).await,
+            Self::Asked(ask) => ask.fetch(tools).await,
         }
     }
-}
-
-impl Role {
-    async fn ask(&self, tools: &Tools, form: String) -> Result<Fetched, NoCredentials> {
-        const FORM: &str = "application/x-www-form-urlencoded";
-        let request = tools.client.post(&self.endpoint).header("content-type", FORM).body(form);
-        let Asked { status, text, now } = asked("STS", request.send().await).await?;
-        if status.is_success() {
-            return said::read(&text, now)
-                .map_err(|why| NoCredentials::for_now("Sts", format!("the answer of {}: {why}", self.endpoint)));
-        }
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let said = |name: &str| json.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let (code, request_id) = (said("Code"), said("RequestId"));
-        let message = format!("{} refused {} (request id {request_id})", self.endpoint, self.arn);
-        let for_now =
-            status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttling");
-        let code = if code.is_empty() { format!("Http{}", status.as_u16()) } else { code };
-        // Its own sentence may repeat what we sent.
-        Err(NoCredentials { code, message, is_transient: for_now })
-    }
-}
-
-fn nonce(tools: &Tools) -> String {
-    tools.clock.uuid_v4().to_string()
 }
 
 /// What a command writes. What it says beside that may be secret, and is not kept.
 async fn output(command: &str) -> Result<String, NoCredentials> {
     let failed = |what: String| {
-        NoCredentials::for_now("Command", format!("store.oss.credentials.command {what}; run it by hand to see why"))
+        NoCredentials::for_now(
+            "Command",
+            format!("the command of credentials.command {what}; run it by hand to see why"),
+        )
     };
     let mut shell = Command::new("sh");
     let shell = shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -95,6 +95,13 @@ impl Keeper {
         self.inner.read().held.as_ref()?.ends.map(|ends| ends.saturating_sub(now))
     }
 
+    /// For how long what they sign now is good, of this: a token that ends takes
+    /// along what it signed. In whole seconds, as signatures have it.
+    pub fn within_life(&self, wanted: Duration) -> Duration {
+        let left = self.life_left().map(|left| Duration::from_secs(left.as_secs()));
+        left.map_or(wanted, |left| left.min(wanted))
+    }
+
     /// Credentials that are good now.
     pub async fn get(&self) -> Result<Arc<Credentials>, NoCredentials> {
         match self.view() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::clock::TestClock;
 use crate::domain::Timestamp;
-use crate::store::oss::credentials::Text;
+use crate::store::credentials::Text;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_165_868_000); // 2026-11-20T09:11:08Z
 

@@ -18,7 +18,7 @@ const ENDS: [&str; 1] = ["expiration"];
 
 /// Reads them; the error says what is missing, and nothing of what is there.
 /// `now` is the time of whoever wrote them, as far as it is known.
-pub(super) fn read(text: &str, now: Timestamp) -> Result<Fetched, String> {
+pub(in crate::store) fn read(text: &str, now: Timestamp) -> Result<Fetched, String> {
     let json: Value = serde_json::from_str(text).map_err(|e| format!("it is not JSON (line {})", e.line()))?;
     let all = json.as_object().ok_or("it is not a JSON object")?;
     // STS puts them into a room of their own.
@@ -28,11 +28,8 @@ pub(super) fn read(text: &str, now: Timestamp) -> Result<Fetched, String> {
     let secret = of(&SECRET).ok_or("it has no AccessKeySecret")?;
     let life = match of(&ENDS) {
         None => None,
-        Some(text) => Some(ends(text).ok_or("its Expiration is not a time such as 2026-11-20T09:11:08Z")?.since(now)),
+        Some(text) => Some(life(text, now)?),
     };
-    if life.is_some_and(|life| life.is_zero()) {
-        return Err("they have expired already".to_owned());
-    }
     let credentials = Credentials {
         access_key_id: id.to_owned(),
         access_key_secret: Secret::new(secret),
@@ -47,14 +44,17 @@ fn field<'a>(fields: &'a Map<String, Value>, names: &[&str]) -> Option<&'a str> 
     found.and_then(|(_, value)| value.as_str()).map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn ends(text: &str) -> Option<Timestamp> {
-    let at: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_millis(at.as_millisecond()))
+/// For how long what ends then is good.
+pub(in crate::store) fn life(ends: &str, now: Timestamp) -> Result<Duration, String> {
+    let ends: jiff::Timestamp =
+        ends.parse().map_err(|_| "its Expiration is not a time such as 2026-11-20T09:11:08Z".to_owned())?;
+    let life = Timestamp::from_millis(ends.as_millisecond()).since(now);
+    if life.is_zero() { Err("they have expired already".to_owned()) } else { Ok(life) }
 }
 
 /// When to ask for others: while a third of their life is left, but not so
 /// early that an hour's token is asked for all the time.
-pub(super) fn lead(life: Duration) -> Duration {
+pub(in crate::store) fn lead(life: Duration) -> Duration {
     const LEAD_MAX: Duration = Duration::from_secs(300);
     (life / 3).min(LEAD_MAX)
 }

@@ -43,7 +43,7 @@ impl Text {
 }
 
 /// Reads a file of secrets, whose content no error repeats.
-pub(super) async fn read(path: &Path) -> Result<String, NoCredentials> {
+pub(in crate::store) async fn read(path: &Path) -> Result<String, NoCredentials> {
     fs::read_to_string(path).await.map_err(|error| {
         let text = format!("the file {} cannot be read: {error}", path.display());
         // Whoever replaces a file may have it away for a moment.
@@ -55,7 +55,11 @@ pub(super) async fn read(path: &Path) -> Result<String, NoCredentials> {
 }
 
 /// Reads all three, until they are the same for a while.
-pub(super) async fn settled(id: &Text, secret: &Text, token: Option<&Text>) -> Result<Credentials, NoCredentials> {
+pub(in crate::store) async fn settled(
+    id: &Text,
+    secret: &Text,
+    token: Option<&Text>,
+) -> Result<Credentials, NoCredentials> {
     let changes = id.changes() || secret.changes() || token.is_some_and(Text::changes);
     let mut read = once(id, secret, token).await?;
     for _ in 0..LOOKS_MAX {

@@ -1,0 +1,6 @@
+//! Who we are to S3: what is configured, and whom else to ask. `choice` and `sts`
+//! are pure; `roles` ask.
+
+pub mod choice;
+mod roles;
+mod sts;
