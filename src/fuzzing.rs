@@ -6,6 +6,7 @@
 /// Answers of the store, to the client.
 pub fn answers(data: &[u8]) {
     crate::store::remote::fuzzing::answers(data);
+    crate::store::s3::credentials::fuzzing::sessions(data);
 }
 
 /// Configuration, in each of its formats.

@@ -86,7 +86,7 @@ impl Engine {
     ) -> Result<Vec<SignedPart>, EngineError> {
         let upload = self.shared.ledger.find_upload(owner, file_id).await?.ok_or(Refusal::UploadNotFound)?;
         // Of one that the store has lost, URLs are of no use.
-        let upload = self.catch_up(upload, false).await?;
+        let mut upload = self.catch_up(upload, false).await?;
         let numbers = self.numbers(&upload, terms, indexes)?;
         let now = self.shared.clock.now();
         // What is in the store without a row is found by who knows that it may be there.
@@ -94,6 +94,7 @@ impl Engine {
         if !self.shared.ledger.go_direct(upload.id, expires_at).await? {
             return Err(self.why_closed(upload.id).await?);
         }
+        upload.is_direct = true;
         let session = self.session(&upload).await?;
         let target = Target { key: &upload.key, session: &session };
         let mut signed = Vec::with_capacity(numbers.len());

@@ -33,8 +33,12 @@ impl Engine {
                 _ => Err(self.why_closed(upload.id).await?),
             };
         }
-        let begin =
-            Begin { key: &upload.key, content_type: upload.content_type.as_deref(), plan: upload.geometry.plan() };
+        let begin = Begin {
+            key: &upload.key,
+            content_type: upload.content_type.as_deref(),
+            plan: upload.geometry.plan(),
+            direct: upload.is_direct,
+        };
         let session = self.shared.store.begin(begin).await?;
         match ledger.set_session(upload.id, &session).await? {
             SessionSet::Won => Ok(session),

@@ -101,6 +101,8 @@ pub struct Begin<'a> {
     /// The plan if it is declared: a store that writes in place preallocates
     /// by it. None while it is still to be learnt.
     pub plan: Option<&'a Plan>,
+    /// Whether clients will put parts without us.
+    pub direct: bool,
 }
 
 /// An object that somebody is to read without us.

@@ -401,7 +401,7 @@ async fn multipart_uploads_of_strangers_are_left_alone_unless_told() {
             let store = house.memory.clone();
             async move {
                 let key = ObjectKey::parse(key).expect("a key");
-                store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
+                store.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect("begun");
             }
         };
         begin("uploads/somebody/else").await;

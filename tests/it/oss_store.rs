@@ -107,7 +107,7 @@ async fn keys_may_be_as_strange_as_a_template_makes_them() {
             let head = bucket.store.head(&key).await.expect(name).expect(name);
             assert_eq!((head.bytes, head.crc64), (3, Some(Crc64::of(b"abc"))), "{name}");
             assert_eq!(head.content_type.as_deref(), Some("text/plain; charset=utf-8"));
-            bucket.store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect(name);
+            bucket.store.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect(name);
             let prefix: String = name.chars().take(4).collect();
             let listed = bucket.store.list_uploads(&prefix).await.expect(name);
             assert_eq!(listed.iter().map(|upload| upload.key.as_str()).collect::<Vec<_>>(), [name]);
@@ -137,7 +137,8 @@ async fn a_presigned_url_works_for_whoever_has_it() {
 async fn more_parts_than_one_page_holds_are_all_listed() {
     let bucket = Bucket::start(SignatureVersion::V4).await;
     let key = ObjectKey::parse("many").expect("a key");
-    let session = bucket.store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
+    let session =
+        bucket.store.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect("begun");
     let target = Target { key: &key, session: &session };
     for number in (1..=1005).rev() {
         let number = PartNumber::new(number).expect("a number");

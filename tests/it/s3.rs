@@ -77,7 +77,7 @@ async fn a_wrong_secret_is_refused_and_said_so() {
     assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
     // Whoever is not let in is not taken for one that proves nothing.
     let key = ObjectKey::parse("a").expect("a key");
-    let refused = stranger.begin(Begin { key: &key, content_type: None, plan: None }).await;
+    let refused = stranger.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await;
     assert!(refused.as_ref().is_err_and(is_told), "{refused:?}");
 }
 
@@ -91,7 +91,8 @@ async fn keys_may_be_as_strange_as_a_template_makes_them() {
             let head = store.head(&key).await.expect(name).expect(name);
             assert_eq!(head.bytes, 3, "{name}");
             assert_eq!(head.content_type.as_deref(), Some("text/plain; charset=utf-8"));
-            let session = store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect(name);
+            let session =
+                store.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect(name);
             let prefix: String = name.chars().take(4).collect();
             let listed = store.list_uploads(&prefix).await.expect(name);
             assert_eq!(listed.iter().map(|upload| upload.key.as_str()).collect::<Vec<_>>(), [name], "{}", server.name);
@@ -118,7 +119,7 @@ async fn a_presigned_url_works_for_whoever_has_it() {
     assert_eq!(answer.text().await.expect("a text"), "abc");
     assert_eq!(http.delete(&get).send().await.expect("an answer").status(), 403);
     // A part of an upload.
-    let session = store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
+    let session = store.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect("begun");
     let target = Target { key: &key, session: &session };
     let signed =
         store.sign_part(target, PartNumber::FIRST, Duration::from_secs(60)).await.expect("signed").expect("a URL");
@@ -137,7 +138,7 @@ async fn more_parts_than_one_page_holds_are_all_listed_and_small_ones_not_joined
     let server = Server::versitygw().await;
     let store = store(&server, ProofConfig::Auto, SECRET);
     let key = ObjectKey::parse("many").expect("a key");
-    let session = store.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
+    let session = store.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect("begun");
     let target = Target { key: &key, session: &session };
     for number in (1..=1005).rev() {
         let number = PartNumber::new(number).expect("a number");

@@ -56,7 +56,10 @@ impl Scratch {
 
     /// Begins a multipart upload, which is aborted at the end if it is still there.
     pub(super) async fn begin(&self, key: &ObjectKey, plan: Option<&Plan>) -> Result<SessionId, StoreError> {
-        let session = self.store.begin(Begin { key, content_type: Some("application/octet-stream"), plan }).await?;
+        let session = self
+            .store
+            .begin(Begin { key, content_type: Some("application/octet-stream"), plan, direct: false })
+            .await?;
         self.used().sessions.push((key.clone(), session.clone()));
         Ok(session)
     }

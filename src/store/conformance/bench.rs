@@ -75,7 +75,7 @@ impl Bench {
     }
 
     pub(super) async fn begin(&self, key: &ObjectKey, plan: Option<&Plan>) -> SessionId {
-        let begin = Begin { key, content_type: Some("application/x-conformance"), plan };
+        let begin = Begin { key, content_type: Some("application/x-conformance"), plan, direct: false };
         self.well("begin", self.store.begin(begin).await)
     }
 

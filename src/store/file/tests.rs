@@ -44,7 +44,10 @@ impl Bench {
 
     async fn begin(&self, store: &FileStore, declared: bool) -> SessionId {
         let plan = declared.then_some(&self.plan);
-        store.begin(Begin { key: &self.key, content_type: Some("text/plain"), plan }).await.expect("begun")
+        store
+            .begin(Begin { key: &self.key, content_type: Some("text/plain"), plan, direct: false })
+            .await
+            .expect("begun")
     }
 
     fn at<'a>(&'a self, session: &'a SessionId) -> Target<'a> {

@@ -48,6 +48,11 @@ pub fn is_aws(endpoint: &Endpoint) -> bool {
     AWS.iter().any(|domain| endpoint.authority.ends_with(domain))
 }
 
+/// Whether browsers may send it forms. R2 takes none.
+pub fn takes_forms(endpoint: &Endpoint) -> bool {
+    !endpoint.authority.ends_with(R2)
+}
+
 fn domain(region: &str) -> &'static str {
     if region.starts_with("cn-") { AWS[0] } else { AWS[1] }
 }

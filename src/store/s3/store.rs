@@ -23,6 +23,7 @@ use crate::store::remote::policy::FormLimits;
 use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
+use crate::store::s3::endpoint::takes_forms;
 use crate::store::s3::identity::S3Identity;
 use crate::store::s3::outgoing::Outgoing;
 use crate::store::s3::proof::{Algorithm, CANDIDATES, NO_PROOF, PartProof};
@@ -130,7 +131,7 @@ impl S3Store {
     }
 
     async fn probe(&self, key: &ObjectKey, proof: PartProof) -> Result<(), StoreError> {
-        let session = self.begin_with(key, None, proof).await?;
+        let session = self.begin_with(key, None, proof.algorithm()).await?;
         let target = Target { key, session: &session };
         let put = self.put_with(part_call(target, PartNumber::FIRST), PROBE.len() as u64, body_of(PROBE), proof).await;
         calls::abort(&self.client, target).await?;
@@ -141,13 +142,13 @@ impl S3Store {
         &self,
         key: &ObjectKey,
         content_type: Option<&str>,
-        proof: PartProof,
+        algorithm: Option<Algorithm>,
     ) -> Result<SessionId, StoreError> {
         let mut call = Call::new("CreateMultipartUpload", Method::POST, Some(key.as_str())).query("uploads", "");
         if let Some(kind) = content_type {
             call = call.header(CONTENT_TYPE.as_str(), kind)?;
         }
-        if let Some(algorithm) = proof.algorithm() {
+        if let Some(algorithm) = algorithm {
             // So that the parts' make the whole object's.
             call = call
                 .header("x-amz-checksum-algorithm", algorithm.name())?
@@ -252,8 +253,10 @@ impl Store for S3Store {
     }
 
     async fn begin(&self, begin: Begin<'_>) -> Result<SessionId, StoreError> {
-        let proof = self.proof(begin.key).await?;
-        self.begin_with(begin.key, begin.content_type, proof).await
+        // A browser sends no checksum, and there are servers (MinIO) that take nothing else
+        // into an upload that was begun with one.
+        let algorithm = self.proof(begin.key).await?.algorithm().filter(|_| !begin.direct);
+        self.begin_with(begin.key, begin.content_type, algorithm).await
     }
 
     async fn put_part(&self, target: Target<'_>, part: NewPart) -> Result<StoredPart, StoreError> {
@@ -373,6 +376,9 @@ impl Store for S3Store {
 
     /// S3 has no form that writes nothing over: sent twice, it replaces what it put.
     async fn sign_form(&self, ask: &FormAsk<'_>) -> Result<Option<SignedForm>, StoreError> {
+        if !takes_forms(&self.public) {
+            return Ok(None);
+        }
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut fields = vec![field("key", ask.key.as_str()), field("success_action_status", "200")];
         fields.extend(ask.content_type.map(|kind| field("Content-Type", kind)));

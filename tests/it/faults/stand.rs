@@ -97,7 +97,7 @@ impl Bucket {
     /// Begins one that no gateway knows of.
     pub(crate) async fn begin(&self, key: &str) {
         let key = ObjectKey::parse(key).expect("a key");
-        self.0.begin(Begin { key: &key, content_type: None, plan: None }).await.expect("begun");
+        self.0.begin(Begin { key: &key, content_type: None, plan: None, direct: false }).await.expect("begun");
     }
 
     /// Writes over a part of the one open multipart upload.

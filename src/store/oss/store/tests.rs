@@ -67,7 +67,7 @@ fn key() -> ObjectKey {
 }
 
 async fn begin(store: &OssStore) -> Result<SessionId, StoreError> {
-    store.begin(Begin { key: &key(), content_type: Some("text/plain"), plan: None }).await
+    store.begin(Begin { key: &key(), content_type: Some("text/plain"), plan: None, direct: false }).await
 }
 
 async fn put(store: &OssStore, bytes: u64, body: Body) -> Result<StoredPart, StoreError> {

@@ -2,5 +2,7 @@
 //! are pure; `roles` ask.
 
 pub mod choice;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod roles;
 mod sts;

@@ -76,6 +76,9 @@ pub(super) fn read(action: &str, text: &str, now: Timestamp) -> Result<Fetched, 
     let answer: Answer =
         xml::read(text, &format!("{action}Response")).map_err(|_| "it has no credentials".to_owned())?;
     let Session { access_key_id, secret_access_key, session_token, expiration } = answer.outcome.credentials;
+    if [&access_key_id, &secret_access_key, &session_token].into_iter().any(String::is_empty) {
+        return Err("it has no credentials".to_owned());
+    }
     let life = said::life(&expiration, now)?;
     let (access_key_secret, security_token) = (Secret::new(secret_access_key), Some(Secret::new(session_token)));
     Ok(Fetched { credentials: Credentials { access_key_id, access_key_secret, security_token }, life: Some(life) })

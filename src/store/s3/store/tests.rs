@@ -55,7 +55,7 @@ fn key() -> ObjectKey {
 }
 
 async fn begin(store: &S3Store) -> Result<SessionId, StoreError> {
-    store.begin(Begin { key: &key(), content_type: Some("text/plain"), plan: None }).await
+    store.begin(Begin { key: &key(), content_type: Some("text/plain"), plan: None, direct: false }).await
 }
 
 async fn put(store: &S3Store, bytes: u64, body: Body) -> Result<StoredPart, StoreError> {
@@ -105,6 +105,40 @@ async fn a_part_goes_out_with_its_checksum_behind_it_and_comes_back_with_it() {
         assert!(heads[1].contains(header), "{header}: {}", heads[1]);
     }
     assert!(!heads[1].contains("transfer-encoding"));
+}
+
+/// What browsers send has no checksum: there are servers that ask for one then.
+#[tokio::test]
+async fn an_upload_that_browsers_put_parts_into_is_begun_without_a_checksum() {
+    let (script, store) = start(ProofConfig::Crc64nvme, [begun(), stored(NVME)]).await;
+    let begin = Begin { key: &key(), content_type: None, plan: None, direct: true };
+    store.begin(begin).await.expect("begun");
+    assert!(!script.heads()[0].contains("checksum"), "{}", script.heads()[0]);
+    // What passes us has it all the same.
+    put(&store, 3, body_of("abc")).await.expect("a part");
+    assert!(script.heads()[1].contains("x-amz-trailer: x-amz-checksum-crc64nvme\r\n"), "{}", script.heads()[1]);
+}
+
+#[tokio::test]
+async fn forms_are_signed_for_those_who_take_them() {
+    let form = async |endpoint: &str| {
+        let s3 = S3Config {
+            endpoint: Some(endpoint.to_owned()),
+            bucket: Some("bkt".to_owned()),
+            access_key_id: Some("ak".to_owned()),
+            access_key_secret: Some(Secret::new("hush")),
+            ..S3Config::default()
+        };
+        let config = StoreConfig { s3, ..StoreConfig::default() };
+        let store = S3Store::new(&config, Arc::new(SystemClock::new()), &|_| None).expect("a store");
+        let (key, expires_in) = (key(), Duration::from_secs(60));
+        let ask = FormAsk { key: &key, content_type: Some("text/plain"), bytes_max: 9, expires_in };
+        store.sign_form(&ask).await.expect("an answer")
+    };
+    let form_of_aws = form("eu-west-1").await.expect("a form");
+    assert_eq!(form_of_aws.url, "https://bkt.s3.eu-west-1.amazonaws.com/");
+    assert_eq!(form_of_aws.fields[0], ("key".to_owned(), "dir/a.bin".to_owned()));
+    assert_eq!(form("abc.r2.cloudflarestorage.com").await, None);
 }
 
 #[tokio::test]
