@@ -236,6 +236,19 @@ impl ApiKey {
         };
         Ok(Self { name: name.to_owned(), sha256 })
     }
+
+    /// What tells it from others of its name, for logs and metrics: the first 32
+    /// bits of its hash.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&self.sha256[..4])
+    }
+}
+
+/// `name/fingerprint`
+impl fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.fingerprint())
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -266,6 +279,7 @@ mod tests {
         let hashed = ApiKey::parse(&format!("app:sha256:{}", hex::encode(plain.sha256))).expect("hashed");
         assert_eq!(plain, hashed);
         assert_eq!(format!("{plain:?}"), "app:********");
+        assert_eq!(plain.to_string(), format!("app/{}", &hex::encode(plain.sha256)[..8]));
         for wrong in ["", "app", "app:", ":key", "a b:key", "app:sha256:abc", "app:k\u{e9}y"] {
             let error = ApiKey::parse(wrong).expect_err(wrong);
             assert!(!error.contains("abc") && !error.contains("k\u{e9}y"), "{error}");

@@ -27,6 +27,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tracing::Span;
 
 use crate::domain::grant::Grant;
 use crate::domain::{Owner, Refusal};
@@ -104,10 +105,10 @@ impl Access {
             Self::Proven(proofs) => proofs,
         };
         let shown = bearer(authorization)?;
-        if let Some(name) = key_name(&proofs.keys.get(), shown) {
+        if let Some(key) = known_key(&proofs.keys.get(), shown) {
             return Ok(match acts_for {
                 Some(owner) => Caller::back_end(owner.clone(), Some(owner)),
-                None => Caller::back_end(Owner::of_key(&name), None),
+                None => Caller::back_end(Owner::of_key(&key.name), None),
             });
         }
         let caller = Caller::bearer(proofs.token(shown).await?);
@@ -129,8 +130,9 @@ impl Access {
             }
             Self::Anybody(keys) => {
                 let unknown = Refusal::Unauthorized { reason: "the key is not known" };
-                let name = key_name(&keys.get(), bearer(authorization)?).ok_or(unknown)?;
-                Ok(Caller::back_end(Owner::of_key(&name), None))
+                let keys = keys.get();
+                let key = known_key(&keys, bearer(authorization)?).ok_or(unknown)?;
+                Ok(Caller::back_end(Owner::of_key(&key.name), None))
             }
         }
     }
@@ -174,13 +176,21 @@ fn bearer(authorization: Option<&[u8]>) -> Result<&str, Refusal> {
 }
 
 /// All keys are compared, whichever matches: how long it takes tells nothing.
-fn key_name(keys: &[ApiKey], shown: &str) -> Option<String> {
+/// Which one it is shows in the request's log lines and is counted: an old key
+/// that nobody uses any more can go.
+fn known_key<'a>(keys: &'a [ApiKey], shown: &str) -> Option<&'a ApiKey> {
     let hash = Sha256::digest(shown.as_bytes());
     let mut found = None;
     for known in keys {
         if bool::from(known.sha256.ct_eq(&hash[..])) {
-            found = Some(known.name.clone());
+            found = Some(known);
         }
+    }
+    if let Some(key) = found {
+        Span::current().record("key", tracing::field::display(key));
+        let (name, fingerprint) = (key.name.clone(), key.fingerprint());
+        metrics::counter!("chunkgate_api_key_requests_total", "name" => name, "fingerprint" => fingerprint)
+            .increment(1);
     }
     found
 }
@@ -222,6 +232,12 @@ mod tests {
         assert_eq!(ask("Bearer ck_other", None).await.map(|c| c.grant.owner.to_string()), Ok("key:blog".to_owned()));
         assert!(ask("bearer ck_secret", None).await.is_ok_and(|c| c.listed.is_none()));
         assert_eq!(ask("Bearer ck_secret", Some("u/7")).await.map(|c| c.grant.owner.to_string()), Ok("u/7".to_owned()));
+        let twins = vec![ApiKey::parse("shop:ck_old").expect("a key"), ApiKey::parse("shop:ck_new").expect("a key")];
+        let twins = Access::Proven(Box::new(Proofs { keys: Rotating::new(twins), authority: None, issuer: None }));
+        for key in [&b"Bearer ck_old"[..], b"Bearer ck_new"] {
+            let owner = twins.caller(Some(key), None).await.map(|caller| caller.grant.owner.to_string());
+            assert_eq!(owner, Ok("key:shop".to_owned()), "one caller's old key and new one");
+        }
         for wrong in ["Bearer nonsense", "Bearer ", "Basic ck_secret", "ck_secret", "", "Bearer a.b.c"] {
             assert!(ask(wrong, None).await.is_err(), "{wrong}");
         }

@@ -49,6 +49,7 @@ pub fn make_key(name: &str) -> Result<(), AppError> {
     let known = ApiKey::parse(&format!("{name}:{key}")).map_err(misused)?;
     println!("key (shown once, for the back end): {key}");
     println!("for auth.api_keys:                  {name}:sha256:{}", hex::encode(known.sha256));
+    println!("in the log and in the metrics:      {known}");
     Ok(())
 }
 

@@ -116,10 +116,11 @@ impl Checks<'_> {
         } else if auth.jwt.is_set() {
             self.wrong("auth.mode", "has no \"jwt\", but auth.jwt is set: add it to the list, or remove auth.jwt");
         }
-        let names = &config.auth.api_keys;
-        let twice = names.iter().enumerate().find(|(i, key)| names[..*i].iter().any(|other| other.name == key.name));
+        // Two keys of one name are one caller's, who goes from one to the other.
+        let keys = &config.auth.api_keys;
+        let twice = keys.iter().enumerate().find(|(i, key)| keys[..*i].iter().any(|other| other.sha256 == key.sha256));
         if let Some((_, key)) = twice {
-            self.wrong("auth.api_keys", format!("{:?} is the name of two keys: each needs its own", key.name));
+            self.wrong("auth.api_keys", format!("the key of {:?} is there twice", key.name));
         }
     }
 

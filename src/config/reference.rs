@@ -224,7 +224,7 @@ pub const KEYS: &[Key] = &[
     ),
     secret(
         "auth.api_keys",
-        "The back ends' keys: name:key, or name:sha256:HEX so that the key itself is not written here.",
+        "The back ends' keys: name:key, or name:sha256:HEX so that the key itself is not written here; two of one name while they rotate.",
     ),
     key("auth.access_ttl", "How long an access token lasts."),
     key("auth.refresh_ttl", "How long a refresh token lasts. Each use hands out the next."),

@@ -9,6 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use tracing::field::Empty;
 use tracing::{Instrument as _, Level, debug, info, info_span, warn};
 
 use crate::domain::Refusal;
@@ -24,7 +25,8 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The outermost layer of the public listener.
 pub async fn around(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let id = request_id(&api, &request);
-    let span = info_span!("request", id = %id, method = %request.method(), path = %shown(request.uri().path()));
+    let span =
+        info_span!("request", id = %id, method = %request.method(), path = %shown(request.uri().path()), key = Empty);
     let began = api.engine.clock().monotonic();
     let (method, origin) = (request.method().clone(), request.headers().get(header::ORIGIN).cloned());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());

@@ -76,6 +76,47 @@ async fn api_keys_and_the_issuers_secrets_rotate() {
     eventually("the first ones are back", async || all().await == [200, 401, 200, 401]).await;
 }
 
+/// One caller's old key and new one, side by side: what was begun with one goes on
+/// with the other, and the log and the metrics tell them apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_gives_way_to_another_of_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("keys");
+    replace(&keys, "shop:ck_first-hush");
+    let keys_file = keys.display().to_string();
+    let settings = [("AUTH__MODE", "keys"), ("AUTH__API_KEYS_FILE", keys_file.as_str()), ("LOG__LEVEL", "debug")];
+    let gateway = Gateway::start_with(On::FileAndSqlite, &settings).await;
+    let ask = async |key: &str, method: Method, path: &str, body: Vec<u8>| {
+        let sent = gateway.request(method, path).bearer_auth(key).body(body).send().await;
+        Answer::of(sent).await
+    };
+    let wanted = json!({"fileId": "a", "fileName": "a.bin", "fileSize": 2 * MIB, "chunkSize": MIB}).to_string();
+    let bytes = content(2 * MIB, 7);
+    let (old, new) = ("ck_first-hush", "ck_second-hush");
+    assert_eq!(ask(old, Method::POST, "/uploads", wanted.into_bytes()).await.status, 201);
+    assert_eq!(ask(new, Method::GET, "/uploads/a", Vec::new()).await.status, 401);
+    replace(&keys, "shop:ck_first-hush,shop:ck_second-hush");
+    eventually("the new key is taken", async || ask(new, Method::GET, "/uploads/a", Vec::new()).await.status == 200)
+        .await;
+    // Both are the owner of the same upload.
+    assert_eq!(ask(old, Method::PUT, "/chunks/a/0", bytes[..MIB].to_vec()).await.status, 200);
+    let last = ask(new, Method::PUT, "/chunks/a/1", bytes[MIB..].to_vec()).await;
+    assert_eq!(last.json["complete"], true, "{last:?}");
+    let print = |key: &str| crate::harness::sha256(key.as_bytes())[..8].to_owned();
+    let log = gateway.log();
+    for key in [old, new] {
+        assert!(log.contains(&format!("shop/{}", print(key))), "{log}");
+        assert!(!log.contains(key), "{log}");
+        let label = format!("chunkgate_api_key_requests_total{{name=\"shop\",fingerprint=\"{}\"}}", print(key));
+        let metrics = gateway.http.get(format!("http://{}/metrics", gateway.admin)).send().await.expect("metrics");
+        let metrics = metrics.text().await.expect("text");
+        assert!(metrics.contains(&label), "{metrics}");
+    }
+    replace(&keys, "shop:ck_second-hush");
+    eventually("the old one is not", async || ask(old, Method::GET, "/files/a", Vec::new()).await.status == 401).await;
+    assert_eq!(ask(new, Method::GET, "/files/a", Vec::new()).await.status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_webhooks_secret_rotates() {
     let folder = tempfile::tempdir().expect("a folder");
