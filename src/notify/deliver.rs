@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest::Client;
 
 use crate::domain::event::EventKind;
@@ -93,13 +93,25 @@ impl Notifier {
         let Some(receiver) = self.receivers.get(endpoint) else {
             return Attempt { status: None, error: Some("this receiver is no longer configured".to_owned()) };
         };
-        let sent = receiver.message(&self.client, id.as_str(), at, body).send().await;
-        // The answer's body is of no interest, however large it is.
-        match sent.map(|answer| answer.status()) {
-            Ok(status) if status.is_success() => Attempt { status: Some(status.as_u16()), error: None },
-            Ok(status) => Attempt { status: Some(status.as_u16()), error: Some(answered(status)) },
-            Err(error) => Attempt { status: None, error: Some(whole_story(error)) },
-        }
+        attempted(receiver.message(&self.client, id.as_str(), at, body).send().await)
+    }
+}
+
+/// Sends a message once, as somebody else would: with these headers and no
+/// signature of ours. It is answered in this time or not at all.
+pub async fn attempt_as(url: &str, headers: HeaderMap, body: &str, timeout: Duration) -> Attempt {
+    match client(timeout) {
+        Ok(client) => attempted(client.post(url).headers(headers).body(body.to_owned()).send().await),
+        Err(error) => Attempt { status: None, error: Some(error) },
+    }
+}
+
+fn attempted(sent: Result<reqwest::Response, reqwest::Error>) -> Attempt {
+    // The answer's body is of no interest, however large it is.
+    match sent.map(|answer| answer.status()) {
+        Ok(status) if status.is_success() => Attempt { status: Some(status.as_u16()), error: None },
+        Ok(status) => Attempt { status: Some(status.as_u16()), error: Some(answered(status)) },
+        Err(error) => Attempt { status: None, error: Some(whole_story(error)) },
     }
 }
 

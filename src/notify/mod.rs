@@ -10,5 +10,5 @@ mod receiver;
 pub mod sign;
 
 pub use config::{Endpoint, HooksConfig, WebhookConfig};
-pub use deliver::{Attempt, Notifier, Subscription};
+pub use deliver::{Attempt, Notifier, Subscription, attempt_as};
 pub use hook::{Hook, Hooks, Reply};

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use crate::domain::{Crc64, ObjectKey, Part, PartNumber, SessionId};
 use crate::store::{
-    Abandoned, Begin, Body, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Reading, SignedForm, SignedGet,
-    SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, error,
+    Abandoned, Begin, Body, Download, FormAsk, Heard, Identification, Joined, Limits, ListedUpload, NewPart, Reading,
+    SignedForm, SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, error,
 };
 
 /// The calls of a store that can be made to fail.
@@ -330,6 +330,14 @@ impl Store for FaultyStore {
 
     async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
         self.inner.abandoned(key).await
+    }
+
+    async fn tell(&self, key: &ObjectKey, body: &'static [u8]) -> Result<Option<Heard>, StoreError> {
+        self.inner.tell(key, body).await
+    }
+
+    async fn identify(&self) -> Result<Option<Identification>, StoreError> {
+        self.inner.identify().await
     }
 
     fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {

@@ -12,8 +12,9 @@ use crate::domain::{ObjectKey, Part, PartNumber, SessionId};
 use crate::store::breaker::{Breaker, Change, Sign};
 use crate::store::error::{Fault, RENEWED};
 use crate::store::{
-    Abandoned, Begin, Body, BreakerConfig, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Reading,
-    SignedForm, SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, BreakerConfig, Download, FormAsk, Heard, Identification, Joined, Limits, ListedUpload,
+    NewPart, Reading, SignedForm, SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart,
+    Target,
 };
 
 /// Wraps a store with a circuit breaker and metrics.
@@ -195,6 +196,14 @@ impl Store for Guarded {
 
     async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
         self.timed("abandoned", self.inner.abandoned(key)).await
+    }
+
+    async fn tell(&self, key: &ObjectKey, body: &'static [u8]) -> Result<Option<Heard>, StoreError> {
+        self.inner.tell(key, body).await
+    }
+
+    async fn identify(&self) -> Result<Option<Identification>, StoreError> {
+        self.inner.identify().await
     }
 
     fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {

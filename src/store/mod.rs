@@ -12,6 +12,7 @@ pub mod error;
 pub mod faulty;
 pub mod file;
 pub mod guarded;
+pub mod identification;
 pub mod memory;
 pub mod oss;
 pub mod parts;
@@ -32,6 +33,7 @@ use crate::domain::{Crc64, ObjectKey, Part, PartBounds, PartNumber, Plan, Sessio
 
 pub use config::{BreakerConfig, FileConfig, PoolConfig, StoreConfig, StoreKind};
 pub use error::{BodyBroken, StoreError};
+pub use identification::Identification;
 
 /// The bytes of a part or an object on their way into a store. They end with
 /// `Ok` only after all announced bytes passed and were verified; an error
@@ -279,6 +281,17 @@ pub enum Abandoned {
     Kept,
 }
 
+/// What a store heard from somebody whom it told of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// That all is well.
+    Well,
+    /// This status, which is none of success.
+    Status(u16),
+    /// Nothing, or what it does not understand; in the store's words.
+    Nothing(String),
+}
+
 /// An object store with multipart uploads.
 ///
 /// A call that returns an error has either done nothing or done all of what
@@ -343,6 +356,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn abandoned(&self, _key: &ObjectKey) -> Result<Abandoned, StoreError> {
         let (operation, code) = ("Lifecycle", "NotSupported".to_owned());
         Err(StoreError::Refused(error::Fault { operation, code, ..error::Fault::default() }))
+    }
+
+    /// Puts a small object, and has the store tell of it whoever is configured to
+    /// be told; what it heard from there, for the doctor. None where it tells nobody.
+    async fn tell(&self, _key: &ObjectKey, _body: &'static [u8]) -> Result<Option<Heard>, StoreError> {
+        Ok(None)
+    }
+
+    /// Who we are to it, after asking for credentials where they are given out:
+    /// for the doctor. None for a store that asks nobody who they are.
+    async fn identify(&self) -> Result<Option<Identification>, StoreError> {
+        Ok(None)
     }
 
     /// What is configured of its credentials has changed: from now on, these.

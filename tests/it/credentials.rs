@@ -1,10 +1,10 @@
 //! Who the gateway is to the store, and secrets that rotate while it runs.
 
-mod gatekeeper;
+pub(crate) mod gatekeeper;
 mod rotation;
 mod secrecy;
 mod secrets;
-mod services;
+pub(crate) mod services;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,26 +17,26 @@ use gatekeeper::{Gatekeeper, Key};
 use services::{BASE, PROVIDER, ROLE, Services};
 
 /// The emulator behind the gatekeeper.
-struct Ground {
-    emulator: Emulator,
-    gatekeeper: Gatekeeper,
-    folder: TempDir,
+pub(crate) struct Ground {
+    pub(crate) emulator: Emulator,
+    pub(crate) gatekeeper: Gatekeeper,
+    pub(crate) folder: TempDir,
 }
 
 impl Ground {
-    async fn prepare() -> Self {
+    pub(crate) async fn prepare() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let emulator = Emulator::start(&folder.path().join("emulator")).await;
         let gatekeeper = Gatekeeper::before(emulator.address).await;
         Self { emulator, gatekeeper, folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A gateway that is told of the bucket, and by `more` of who it is.
-    async fn gateway(&self, more: &[(&str, String)]) -> Gateway {
+    pub(crate) async fn gateway(&self, more: &[(&str, String)]) -> Gateway {
         let mut settings = self.emulator.environment();
         settings.retain(|(name, _)| !name.contains("ACCESS_KEY"));
         settings.push(("STORE__OSS__ENDPOINT".to_owned(), format!("http://{}", self.gatekeeper.address)));
@@ -47,7 +47,7 @@ impl Ground {
 }
 
 /// Replaces a file in one step, as whoever rotates secrets should.
-fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).expect("written");
     std::fs::rename(&beside, path).expect("renamed");

@@ -1,9 +1,12 @@
 //! Set-ups that are broken, each in one way: `chunkgate doctor` names that one
 //! as the first cause, and `docs/doctor.md` shows what it says.
 
+mod callback;
+mod credentials;
 mod front;
 mod inward;
 mod nginx;
 mod outward;
 mod patient;
 mod running;
+mod s3;

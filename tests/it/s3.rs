@@ -3,7 +3,7 @@
 
 mod gateway;
 mod rotation;
-mod servers;
+pub(crate) mod servers;
 mod starting;
 mod straight;
 

@@ -1,9 +1,11 @@
-//! One signed question, and what its answer says of the credentials and of the
-//! bucket.
+//! Who we are to the store, and one signed question: what its answer says of the
+//! credentials and of the bucket.
 
 use std::time::Duration;
 
+use super::identity;
 use super::target::Target;
+use crate::clock::Clock;
 use crate::doctor::course::Course;
 use crate::doctor::report::{Status, Verdict};
 use crate::store::error::Fault;
@@ -12,14 +14,23 @@ use crate::store::{Store, StoreError};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks it. A folder has no credentials.
-pub(super) async fn check(course: &mut Course<'_>, target: Option<&Target>, store: &dyn Store) {
+pub(super) async fn check(course: &mut Course<'_>, target: Option<&Target>, store: &dyn Store, clock: &dyn Clock) {
     let Some(target) = target else {
         course.check("bucket", &["disk"], async { judge(&ask(store).await, "a folder", store).bucket }).await;
         return;
     };
     let asked = async {
-        let found = judge(&ask(store).await, &target.credentials, store);
-        (found.credentials, Some(found.bucket))
+        let identified = match store.identify().await {
+            Ok(identified) => identified,
+            Err(error) => return (identity::absent(&error), None),
+        };
+        let who = identity::describe(identified.as_ref(), clock.now());
+        let found = judge(&ask(store).await, &who, store);
+        let credentials = match (found.credentials.status, identified) {
+            (Status::Ok, Some(identified)) => identity::judge(&identified, found.credentials),
+            _ => found.credentials,
+        };
+        (credentials, Some(found.bucket))
     };
     let bucket = course.learn("credentials", &["tcp", "tls"], asked).await;
     let bucket = bucket.unwrap_or_else(|| Verdict::skipped("nothing was asked"));
@@ -73,14 +84,30 @@ fn judge(answer: &Result<(), StoreError>, who: &str, store: &dyn Store) -> Found
     Found { credentials: accepted(), bucket: of_kind(bucket, kind) }
 }
 
-/// The settings of each kind are called alike.
+/// The settings of each kind are called alike, but for what its own SDKs call otherwise.
 fn of_kind(verdict: Verdict, kind: &str) -> Verdict {
-    Verdict { fix: verdict.fix.replace("store.oss.", &format!("store.{kind}.")), ..verdict }
+    let own = format!("store.{kind}.");
+    let mut fix = verdict.fix.replace("store.oss.", &own);
+    if kind == "s3" {
+        let names = [
+            ("OSS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
+            ("OSS_ACCESS_KEY_SECRET", "AWS_SECRET_ACCESS_KEY"),
+            ("security_token", "session_token"),
+            (
+                "is cn-hangzhou where the endpoint is oss-cn-hangzhou.aliyuncs.com",
+                "is in most endpoints' names, as in \
+              s3.eu-central-1.amazonaws.com",
+            ),
+        ];
+        fix = names.into_iter().fold(fix, |fix, (oss, s3)| fix.replace(oss, s3));
+    }
+    Verdict { fix, ..verdict }
 }
 
 fn of_credentials(fault: &Fault, who: &str) -> Option<Verdict> {
     let (what, why, fix) = match fault.code.as_str() {
-        "InvalidAccessKeyId" => (
+        // The second is versitygw's.
+        "InvalidAccessKeyId" | "XAdminUserNotFound" => (
             "the store does not know this access key",
             "it was deleted or disabled, or is another account's, or a letter is wrong",
             "set store.oss.access_key_id (or OSS_ACCESS_KEY_ID) to a key that the console lists as enabled",

@@ -41,7 +41,11 @@ pub(super) async fn check(scratch: &Scratch, pages: Pages<'_>) -> Verdict {
     let target = Target { key: &key, session: &session };
     let put = match scratch.store.sign_part(target, PartNumber::FIRST, SIGNED_FOR).await {
         Ok(Some(put)) => put,
-        Ok(None) => return Verdict::skipped("this store gives out no URLs: all bytes go through the gateway"),
+        Ok(None) => {
+            return Verdict::skipped(
+                "this store signs no URLs to put parts at: all bytes of uploads go through the gateway",
+            );
+        }
         Err(error) => return Verdict::failed(error.to_string(), "no part can be signed", "try again"),
     };
     let found = Box::pin(upload(&put, origin)).await;
@@ -51,12 +55,12 @@ pub(super) async fn check(scratch: &Scratch, pages: Pages<'_>) -> Verdict {
         Err(wrong) if pages.origin.is_none() => Verdict::warning(
             wrong,
             "pages cannot upload straight to the store (POST /uploads/{fileId}/parts/sign); through the gateway they can",
-            rule(origin),
+            rule(origin, scratch.store.kind()),
         ),
         Err(wrong) => Verdict::failed(
             wrong,
             "the browser keeps the page from uploading, or from reading the answer",
-            rule(origin),
+            rule(origin, scratch.store.kind()),
         ),
     }
 }
@@ -90,9 +94,13 @@ fn exposes(headers: &HeaderMap, origin: &str) -> Result<(), String> {
 }
 
 /// The rule that would do.
-fn rule(origin: &str) -> String {
+fn rule(origin: &str, kind: &str) -> String {
+    let (console, exposed) = match kind {
+        "s3" => ("Permissions, CORS", "ETag, x-amz-request-id"),
+        _ => ("Content Security, CORS", "ETag, x-oss-request-id, x-oss-hash-crc64ecma"),
+    };
     format!(
-        "a CORS rule of the bucket (console: Content Security, CORS): allowed origin {origin}; methods GET, PUT, POST, \
-         HEAD; allowed headers *; exposed headers ETag, x-oss-request-id, x-oss-hash-crc64ecma; max age 600"
+        "a CORS rule of the bucket (console: {console}): allowed origin {origin}; methods GET, PUT, POST, HEAD; allowed \
+         headers *; exposed headers {exposed}; max age 600"
     )
 }

@@ -7,8 +7,8 @@ use crate::store::Abandoned;
 /// A rule that is sooner drops uploads that are still going on.
 const DAYS_MIN: u32 = 7;
 
-const RULE: &str = "a lifecycle rule of the bucket: prefix as in upload.key_template, delete parts (AbortMultipartUpload) 8 \
-                    days after they were begun; longer than upload.expires_after";
+const RULE: &str = "a lifecycle rule of the bucket: prefix as in upload.key_template, delete parts (AbortMultipartUpload; \
+                    S3: AbortIncompleteMultipartUpload) 8 days after they were begun; longer than upload.expires_after";
 
 /// Asks for its rules.
 pub(super) async fn check(scratch: &Scratch, is_shared: bool) -> Verdict {

@@ -4,10 +4,12 @@
 //! is and who we are to it; all else goes through the trait.
 
 mod bucket;
+mod callback;
 mod cors;
 mod database;
 mod descriptors;
 mod disk;
+mod identity;
 mod lifecycle;
 mod permissions;
 mod receivers;
@@ -102,7 +104,7 @@ async fn go(subject: &Outward, scratch: Option<&Scratch>, course: &mut Course<'_
     }
     match (&subject.store, scratch) {
         (Ok(store), Some(scratch)) => {
-            bucket::check(course, target.as_ref(), &**store).await;
+            bucket::check(course, target.as_ref(), &**store, &**clock).await;
             permissions::check(course, scratch).await;
             let origin = subject.origin.as_deref();
             let pages = cors::Pages { origin, allowed: &config.cors.allowed_origins };
@@ -110,6 +112,9 @@ async fn go(subject: &Outward, scratch: Option<&Scratch>, course: &mut Course<'_
             course.check("lifecycle", &["bucket"], lifecycle::check(scratch, target.is_some())).await;
             let needs = ["permission to begin", "permission to put part", "permission to complete"];
             course.check("throughput", &needs, throughput::check(scratch, clock)).await;
+            if let Some(target) = &target {
+                callback::check(course, target, scratch).await;
+            }
         }
         (Ok(_), None) => {
             course.tell("bucket", &["configuration"], Verdict::skipped("upload.key_template makes no key"))

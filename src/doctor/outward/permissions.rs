@@ -70,6 +70,7 @@ pub(super) async fn check(course: &mut Course<'_>, scratch: &Scratch) {
     let (small, joined, dropped) = (scratch.key("put"), scratch.key("multipart"), scratch.key("aborted"));
     let tried = Tried { store, scratch, small: &small, joined: &joined, dropped: &dropped };
     course.learn(PUT.check, &["bucket"], tried.step(PUT, tried.put())).await;
+    course.learn(GET.check, &["bucket"], tried.step(GET, tried.get())).await;
     let session = course.learn(BEGIN.check, &["bucket"], tried.step(BEGIN, scratch.begin(&joined, None))).await;
     let part = match &session {
         Some(session) => {
@@ -93,7 +94,6 @@ pub(super) async fn check(course: &mut Course<'_>, scratch: &Scratch) {
         }
         _ => course.tell(COMPLETE.check, &[PUT_PART.check], Verdict::skipped("there is no part")),
     }
-    course.learn(GET.check, &["bucket"], tried.step(GET, tried.get())).await;
     course.learn(ABORT.check, &[BEGIN.check], tried.step(ABORT, tried.abort())).await;
     let listed = async { store.list_uploads(scratch.folder()).await.map(drop) };
     course.learn(LIST_UPLOADS.check, &["bucket"], tried.step(LIST_UPLOADS, listed)).await;
@@ -134,15 +134,12 @@ impl Tried<'_> {
         self.store.put_part(Target { key: self.joined, session }, part).await
     }
 
-    /// Whatever of the two is there; nothing is there where nothing could be put.
+    /// Nothing is there where nothing could be put: the right is asked for first.
     async fn get(&self) -> Result<(), StoreError> {
-        for key in [self.small, self.joined] {
-            match self.store.get(key, None).await {
-                Err(StoreError::NoSuchObject) => {}
-                read => return read.map(drop),
-            }
+        match self.store.get(self.small, None).await {
+            Err(StoreError::NoSuchObject) => Ok(()),
+            read => read.map(drop),
         }
-        Ok(())
     }
 
     async fn abort(&self) -> Result<(), StoreError> {
@@ -162,7 +159,7 @@ impl Tried<'_> {
             StoreError::Refused(fault) if is_denial(fault) => {
                 // What to do is said below, exactly.
                 let fault = Fault { remedy: None, ..fault.clone() };
-                Verdict::failed(format!("denied ({fault})"), right.why, self.grant(right))
+                Verdict::failed(format!("denied ({fault})"), right.why, self.grant(needed(right, fault.operation)))
             }
             StoreError::Full => Verdict::failed("no space is left", right.why, "make space, or take a larger disk"),
             error => Verdict::failed(error.to_string(), right.why, "see what the store says, and try again"),
@@ -180,6 +177,16 @@ impl Tried<'_> {
             _ => (right.oss, format!("acs:oss:*:*:{path}")),
         };
         format!("in the key's policy: {{\"Effect\":\"Allow\",\"Action\":[\"{action}\"],\"Resource\":[\"{resource}\"]}}")
+    }
+}
+
+/// The right that a call needs which was made on the way, else that of the way's end.
+fn needed(right: Right, operation: &str) -> Right {
+    match operation {
+        "AbortMultipartUpload" => ABORT,
+        "GetObject" | "HeadObject" => GET,
+        "ListParts" => LIST_PARTS,
+        _ => right,
     }
 }
 

@@ -75,7 +75,7 @@ async fn send(notifier: &Notifier, url: &str, clock: &dyn Clock) -> Attempt {
 }
 
 /// Without what may be a secret in it.
-fn shown(url: &str) -> &str {
+pub(super) fn shown(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or(url)
 }
 

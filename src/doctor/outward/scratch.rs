@@ -6,7 +6,7 @@ use crate::domain::{ObjectKey, Plan, SessionId};
 use crate::store::{Begin, Store, StoreError, Target};
 
 /// The names of objects of ours.
-const NAMES: [&str; 4] = ["put", "multipart", "aborted", "measured"];
+const NAMES: [&str; 5] = ["put", "multipart", "aborted", "measured", "told"];
 
 /// Keys of our own, below the prefix that the gateway's keys have.
 #[derive(Debug)]

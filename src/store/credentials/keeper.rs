@@ -9,8 +9,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::{info, warn};
 
 use super::source::{Source, Tools};
-use super::{Credentials, Fetched, NoCredentials, said};
+use super::{Credentials, Fetched, NoCredentials, remedy, said};
 use crate::clock::Clock;
+use crate::store::identification::{Identification, shortened};
 
 /// After a failure, whoever comes in this time is told the same, and what still
 /// lives is used for so long before the next attempt.
@@ -122,7 +123,35 @@ impl Keeper {
             View::Failed(why) => return Err(why),
             View::None => {}
         }
-        // A task of its own: whoever waits may go away, and others wait for the same.
+        self.ask(turn).await
+    }
+
+    /// Whoever we are now. Others are asked for, whether it is time or not: so
+    /// it shows whether they can be had before they have to.
+    pub async fn identify(&self) -> Result<Identification, NoCredentials> {
+        let turn = self.inner.turn.clone().lock_owned().await;
+        let failing = self.ask(turn).await.err();
+        let credentials = match (self.view(), failing.clone()) {
+            (View::Fresh(credentials) | View::Due(credentials), _) => credentials,
+            (View::Failed(why), _) | (View::None, Some(why)) => return Err(why),
+            (View::None, None) => self.get().await?,
+        };
+        let (kind, origin) = {
+            let state = self.inner.read();
+            (state.source.kind(), state.source.origin())
+        };
+        Ok(Identification {
+            kind,
+            key: shortened(&credentials.access_key_id),
+            origin,
+            is_temporary: credentials.security_token.is_some(),
+            life_left: self.life_left(),
+            failing: failing.map(|why| why.fault("Credentials")),
+        })
+    }
+
+    /// In a task of its own: whoever waits may go away, and others wait for the same.
+    async fn ask(&self, turn: OwnedMutexGuard<()>) -> Result<Arc<Credentials>, NoCredentials> {
         let asking = tokio::spawn(self.clone().refresh(turn));
         asking.await.unwrap_or_else(|_| Err(NoCredentials::for_now("Panic", "asking for credentials panicked")))
     }
@@ -162,7 +191,7 @@ impl Keeper {
         let fetched = source.fetch(&self.inner.tools).await;
         let kept = match fetched {
             Ok(fetched) => Ok(self.keep(&source, fetched)),
-            Err(why) => Err(self.fail(why)),
+            Err(why) => Err(self.fail(remedy::explained(&source, why))),
         };
         drop(turn);
         kept

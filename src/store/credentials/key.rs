@@ -66,10 +66,18 @@ impl<'a> Key<'a> {
             (None, None) => variable(env, token_variable),
             (_, own) => own,
         };
+        let is_in_environment = own_id.is_none();
         let own_id = own_id.or_else(|| variable(env, id_variable));
         let own_secret = here(self.secret.map(Secret::expose)).or_else(|| variable(env, secret_variable));
         match (own_id, own_secret) {
-            (Some(id), Some(secret)) => Ok(Source::Written { id, secret, token }),
+            (Some(own_id), Some(secret)) => {
+                let origin = match (is_in_environment, &own_id) {
+                    (false, _) => (*id).to_owned(),
+                    (true, Text::Here(_)) => (*id_variable).to_owned(),
+                    (true, Text::InFile(path)) => format!("{} ({id_variable}_FILE)", path.display()),
+                };
+                Ok(Source::Written { id: own_id, secret, token, origin, is_in_environment })
+            }
             (own_id, own_secret) => {
                 let place = kind.trim_end_matches(".kind");
                 let no_id = own_id.is_none().then(|| {

@@ -1,5 +1,5 @@
 //! Who we are to a store: where that is written or whom to ask, and how it is
-//! kept fresh. `key` and `said` are pure; `source` asks; `keeper` asks once for
+//! kept fresh. `key`, `remedy` and `said` are pure; `source` asks; `keeper` asks once for
 //! all who wait, and early enough. Whom else a store's own people ask (a token
 //! service, an instance's metadata) is in that store's folder.
 
@@ -7,6 +7,7 @@ pub(in crate::store) mod asked;
 pub(in crate::store) mod files;
 mod keeper;
 pub mod key;
+mod remedy;
 pub(in crate::store) mod said;
 mod source;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub use files::Text;
 pub use keeper::Keeper;
+pub use remedy::remedy;
 pub use source::{Ask, Source, Tools};
 
 use crate::store::StoreError;
@@ -66,22 +68,33 @@ pub struct NoCredentials {
     pub message: String,
     /// Whether asking again later may help.
     pub is_transient: bool,
+    /// Which kind they should have been, once that is known.
+    pub kind: Option<&'static str>,
+    /// What to do about it, likewise.
+    pub remedy: Option<Box<str>>,
 }
 
 impl NoCredentials {
     pub(in crate::store) fn for_now(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), is_transient: true }
+        Self { code: code.to_owned(), message: message.into(), is_transient: true, kind: None, remedy: None }
     }
 
     pub(in crate::store) fn for_good(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), is_transient: false }
+        Self { code: code.to_owned(), message: message.into(), is_transient: false, kind: None, remedy: None }
     }
 
     /// As an error of the call that needed them.
     pub fn of_call(&self, operation: &'static str) -> StoreError {
-        let message = format!("no credentials for the store: {self}");
-        let fault = Fault { operation, code: "NoCredentials".to_owned(), message, ..Fault::default() };
+        let fault = self.fault(operation);
         if self.is_transient { StoreError::Unavailable(fault) } else { StoreError::Refused(fault) }
+    }
+
+    /// What is known of it.
+    pub fn fault(&self, operation: &'static str) -> Fault {
+        let kind = self.kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
+        let message = format!("no credentials for the store{kind}: {self}");
+        let (code, remedy) = ("NoCredentials".to_owned(), self.remedy.clone());
+        Fault { operation, code, message, remedy, ..Fault::default() }
     }
 }
 

@@ -16,6 +16,7 @@ use super::asked::ANSWER_BYTES_MAX;
 use super::files::{self, Text};
 use super::{Fetched, NoCredentials, said};
 use crate::clock::Clock;
+use crate::store::identification::shortened;
 use crate::store::remote::request::chain;
 
 /// How long a service that gives out credentials may take.
@@ -35,6 +36,10 @@ pub enum Source {
         secret: Text,
         /// The token that came with the two, where they are temporary.
         token: Option<Text>,
+        /// The setting, the variable or the file that names the key, for people.
+        origin: String,
+        /// Whether the environment does, and not the configuration.
+        is_in_environment: bool,
     },
     /// A JSON file, replaced by whoever rotates them.
     File(PathBuf),
@@ -48,8 +53,14 @@ pub enum Source {
 /// instance's metadata.
 #[async_trait]
 pub trait Ask: fmt::Debug + Send + Sync {
-    /// What it is, for people.
+    /// What it is, for people: as the kind of credentials is called.
     fn kind(&self) -> &'static str;
+
+    /// Where it is, and for whom it is asked, for people.
+    fn origin(&self) -> String;
+
+    /// What to do about a failure with this code.
+    fn remedy(&self, code: &str) -> String;
 
     /// Asks once.
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials>;
@@ -81,21 +92,32 @@ impl Tools {
 }
 
 impl Source {
-    /// What it is, for people.
+    /// What it is, for people: as `credentials.kind` calls it.
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Written { .. } => "static",
+            Self::Written { is_in_environment: true, .. } => "environment",
+            Self::Written { is_in_environment: false, .. } => "static",
             Self::File(_) => "file",
             Self::Command(_) => "command",
             Self::Asked(ask) => ask.kind(),
         }
     }
 
-    /// The id of an access key that is written here, and whether a token came with it.
-    pub fn written_id(&self) -> Option<(&str, bool)> {
+    /// Where it is, for people. No secret, and not the command, which may have one.
+    pub fn origin(&self) -> String {
         match self {
-            Self::Written { id: Text::Here(id), token, .. } => Some((id.expose(), token.is_some())),
-            Self::Written { .. } | Self::File(_) | Self::Command(_) | Self::Asked(_) => None,
+            Self::Written { origin, .. } => origin.clone(),
+            Self::File(path) => path.display().to_string(),
+            Self::Command(_) => "credentials.command".to_owned(),
+            Self::Asked(ask) => ask.origin(),
+        }
+    }
+
+    /// The same, with the key if that is written here.
+    pub fn key_and_origin(&self) -> String {
+        match self {
+            Self::Written { id: Text::Here(id), origin, .. } => format!("{} of {origin}", shortened(id.expose())),
+            Self::Written { .. } | Self::File(_) | Self::Command(_) | Self::Asked(_) => self.origin(),
         }
     }
 
@@ -104,7 +126,7 @@ impl Source {
     pub(super) fn look_every(&self) -> Option<Duration> {
         const FILES: Duration = Duration::from_secs(1);
         match self {
-            Self::Written { id, secret, token } => {
+            Self::Written { id, secret, token, .. } => {
                 let changes = id.changes() || secret.changes() || token.as_ref().is_some_and(Text::changes);
                 changes.then_some(FILES)
             }
@@ -117,7 +139,7 @@ impl Source {
     pub(in crate::store) async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let now = tools.clock.now();
         match self {
-            Self::Written { id, secret, token } => {
+            Self::Written { id, secret, token, .. } => {
                 let credentials = files::settled(id, secret, token.as_ref()).await?;
                 Ok(Fetched { credentials, life: None })
             }

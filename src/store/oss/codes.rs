@@ -7,6 +7,9 @@ use crate::store::remote::answer::{SKEWED, UNREADABLE};
 /// The code of a key, or of an upload's object, that is there already.
 pub const EXISTS: &str = "FileAlreadyExists";
 
+/// The code of an object that is there, of which somebody was told in vain.
+pub const CALLBACK_FAILED: &str = "CallbackFailed";
+
 /// What an error is to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -139,7 +142,7 @@ pub const CODES: &[Code] = &[
         "this does not answer like OSS: check store.oss.endpoint",
     ),
     code(
-        "CallbackFailed",
+        CALLBACK_FAILED,
         203,
         Later,
         "the object is stored, but the callback was not answered",

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::domain::{ObjectKey, Part, PartBounds, PartNumber, SessionId};
 use crate::store::credentials::Keeper;
-use crate::store::oss::codes::EXISTS;
+use crate::store::oss::codes::{CALLBACK_FAILED, EXISTS};
 use crate::store::oss::identity::{OssIdentity, Signing};
 use crate::store::oss::lifecycle;
 use crate::store::oss::object::ObjectHeaders;
@@ -29,8 +29,9 @@ use crate::store::remote::request::Call;
 use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::{
-    Abandoned, Begin, Body, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Proof, Reading, SignedForm,
-    SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    Abandoned, Begin, Body, Download, FormAsk, Heard, Identification, Joined, Limits, ListedUpload, NewPart, Proof,
+    Reading, SignedForm, SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target,
+    body_of,
 };
 
 /// OSS's bounds of a multipart upload.
@@ -231,6 +232,21 @@ impl Store for OssStore {
         }
     }
 
+    async fn tell(&self, key: &ObjectKey, body: &'static [u8]) -> Result<Option<Heard>, StoreError> {
+        let Some(callback) = &self.callback else { return Ok(None) };
+        let call = Call::new("PutObject", Method::PUT, Some(key.as_str())).header("x-oss-callback", callback)?;
+        match self.client.stream(&call, body.len() as u64, body_of(body)).await {
+            Ok(_) => Ok(Some(Heard::Well)),
+            Err(StoreError::Unavailable(fault)) if fault.code == CALLBACK_FAILED => Ok(Some(heard(&fault.message))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn identify(&self) -> Result<Option<Identification>, StoreError> {
+        let identified = self.credentials().identify().await;
+        identified.map(Some).map_err(|none| none.of_call("Credentials"))
+    }
+
     fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
         let setup = Setup::of(&config.oss, env).map_err(|mistakes| told(&mistakes))?;
         self.credentials().replace(setup.credentials);
@@ -280,6 +296,13 @@ fn callback(url: &str) -> String {
     let parameter =
         json!({"callbackUrl": url, "callbackBody": BODY, "callbackBodyType": "application/x-www-form-urlencoded"});
     STANDARD.encode(parameter.to_string())
+}
+
+/// `Error status : 404.`; what is no status, such as -1, is no answer.
+fn heard(message: &str) -> Heard {
+    let said = message.split_once("Error status : ").map_or("", |(_, said)| said);
+    let status: String = said.chars().take_while(char::is_ascii_digit).collect();
+    status.parse().map_or_else(|_| Heard::Nothing(message.to_owned()), Heard::Status)
 }
 
 #[cfg(test)]

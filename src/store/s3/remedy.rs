@@ -13,7 +13,7 @@ pub fn is_of_credentials(code: &str) -> bool {
 pub fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "SignatureDoesNotMatch" => "check store.s3.access_key_secret (or AWS_SECRET_ACCESS_KEY)",
-        "InvalidAccessKeyId" => "check store.s3.access_key_id (or AWS_ACCESS_KEY_ID)",
+        "InvalidAccessKeyId" | "XAdminUserNotFound" => "check store.s3.access_key_id (or AWS_ACCESS_KEY_ID)",
         "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
             "let the gateway get new ones: store.s3.credentials (file, command, assume_role, web_identity)"
         }

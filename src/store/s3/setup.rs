@@ -90,6 +90,12 @@ mod tests {
         Setup::of(s3, &|name| Some(format!("env-{name}")).filter(|name| !name.ends_with("_FILE"))).expect("complete")
     }
 
+    /// Where the key is from, and whether a token came with it.
+    fn who(source: &Source) -> (String, bool) {
+        let Source::Written { origin, token, .. } = source else { panic!("{source:?}") };
+        (origin.clone(), token.is_some())
+    }
+
     #[test]
     fn all_mistakes_are_told_at_once() {
         let mistaken = |s3: &S3Config| -> Vec<&'static str> {
@@ -119,11 +125,11 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_asked_of_the_environment_and_shown_nowhere() {
         let setup = setup(&config("minio:9000", ""));
-        assert_eq!(setup.credentials.written_id(), Some(("env-AWS_ACCESS_KEY_ID", true)));
+        assert_eq!(who(&setup.credentials), ("AWS_ACCESS_KEY_ID".to_owned(), true));
         assert!(!format!("{setup:?}").contains("env-"));
         let own = S3Config { access_key_id: Some("ak".to_owned()), ..config("minio:9000", "") };
         let env = |name: &str| Some(format!("env-{name}")).filter(|name| !name.ends_with("_FILE"));
         let own = Setup::of(&own, &env).expect("complete");
-        assert_eq!(own.credentials.written_id(), Some(("ak", false)), "a token belongs to its key");
+        assert_eq!(who(&own.credentials), ("store.s3.access_key_id".to_owned(), false), "a token belongs to its key");
     }
 }

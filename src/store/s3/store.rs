@@ -25,13 +25,14 @@ use crate::store::remote::setup::told;
 use crate::store::remote::xml;
 use crate::store::s3::endpoint::takes_forms;
 use crate::store::s3::identity::S3Identity;
+use crate::store::s3::lifecycle;
 use crate::store::s3::outgoing::Outgoing;
 use crate::store::s3::proof::{Algorithm, CANDIDATES, NO_PROOF, PartProof};
 use crate::store::s3::setup::Setup;
 use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, UNSIGNED_TRAILER, form};
 use crate::store::{
-    Begin, Body, Download, FormAsk, Joined, Limits, ListedUpload, NewPart, Proof, Reading, Shown, SignedForm,
-    SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, body_of,
+    Abandoned, Begin, Body, Download, FormAsk, Identification, Joined, Limits, ListedUpload, NewPart, Proof, Reading,
+    Shown, SignedForm, SignedGet, SignedPut, Store, StoreConfig, StoreError, StoredObject, StoredPart, Target, body_of,
 };
 
 /// S3's bounds of a multipart upload.
@@ -134,7 +135,10 @@ impl S3Store {
         let session = self.begin_with(key, None, proof.algorithm()).await?;
         let target = Target { key, session: &session };
         let put = self.put_with(part_call(target, PartNumber::FIRST), PROBE.len() as u64, body_of(PROBE), proof).await;
-        calls::abort(&self.client, target).await?;
+        // Whoever may not give it up can upload all the same, and is told of what stays.
+        if let Err(error) = calls::abort(&self.client, target).await {
+            tracing::warn!(%key, %error, "an upload that was begun to see how parts are proven stays in the store");
+        }
         put.map(|_| ())
     }
 
@@ -349,6 +353,20 @@ impl Store for S3Store {
 
     async fn check(&self) -> Result<(), StoreError> {
         calls::check(&self.client).await
+    }
+
+    async fn abandoned(&self, key: &ObjectKey) -> Result<Abandoned, StoreError> {
+        let call = Call::new("GetBucketLifecycleConfiguration", Method::GET, None).query("lifecycle", "");
+        match self.client.call_once(&call).await {
+            Ok(answer) => lifecycle::abandoned(&answer.text(), key.as_str()).map_err(|e| unreadable(&call, &e)),
+            Err(StoreError::Refused(fault)) if fault.code == "NoSuchLifecycleConfiguration" => Ok(Abandoned::Kept),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn identify(&self) -> Result<Option<Identification>, StoreError> {
+        let identified = self.identity.keeper.identify().await;
+        identified.map(Some).map_err(|none| none.of_call("Credentials"))
     }
 
     fn renew(&self, config: &StoreConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {

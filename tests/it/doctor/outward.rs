@@ -19,19 +19,19 @@ use crate::oss_proxy::{Fault, Gate, Operation, OssProxy};
 use crate::postgres;
 
 /// A bucket, and a gateway's settings that fit it.
-struct Healthy {
+pub(super) struct Healthy {
     folder: TempDir,
-    emulator: Emulator,
+    pub(super) emulator: Emulator,
 }
 
 impl Healthy {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let emulator = Emulator::start(&folder.path().join("emulator")).await;
         Self { folder, emulator }
     }
 
-    fn patient(&self) -> Patient {
+    pub(super) fn patient(&self) -> Patient {
         Patient::new(self.emulator.environment())
     }
 
@@ -40,12 +40,12 @@ impl Healthy {
         self.patient().with("STORE__OSS__ENDPOINT", format!("http://{front}"))
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// Nothing of the doctor's is left in the bucket.
-    async fn is_clean(&self) {
+    pub(super) async fn is_clean(&self) {
         let url = format!("http://{}/-/stats", self.emulator.address);
         let stats: serde_json::Value = client().get(url).send().await.expect("stats").json().await.expect("json");
         assert_eq!((stats["objects"].as_u64(), stats["openUploads"].as_u64()), (Some(0), Some(0)), "{stats}");
@@ -143,7 +143,7 @@ async fn a_wrong_region_and_a_missing_bucket() {
 }
 
 /// A name server of our own, which knows no name.
-async fn no_such_name() -> Ipv4Addr {
+pub(super) async fn no_such_name() -> Ipv4Addr {
     let address = Ipv4Addr::new(127, 0, 0, 77);
     let socket = tokio::net::UdpSocket::bind((address, 53)).await.expect("this test runs as root (sudo)");
     tokio::spawn(async move {
@@ -157,7 +157,7 @@ async fn no_such_name() -> Ipv4Addr {
 }
 
 /// Has this machine's names and name servers be these.
-fn with_names(patient: Patient, folder: &Path, hosts: &str, server: Ipv4Addr) -> Patient {
+pub(super) fn with_names(patient: Patient, folder: &Path, hosts: &str, server: Ipv4Addr) -> Patient {
     std::fs::write(folder.join("hosts"), format!("127.0.0.1 localhost\n{hosts}")).expect("written");
     std::fs::write(folder.join("resolv.conf"), format!("nameserver {server}\n")).expect("written");
     patient.apart("mount --bind hosts /etc/hosts && mount --bind resolv.conf /etc/resolv.conf")

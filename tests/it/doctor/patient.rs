@@ -111,14 +111,21 @@ impl Examined {
         self
     }
 
-    /// This check is the first cause, and its finding is on the page, below
-    /// this heading. With `DOCTOR_BLOCKS` it is written into that folder.
+    /// This check is the first cause.
     #[track_caller]
-    pub(super) fn first_fails_at(&self, check: &str, heading: &str) -> &Self {
+    pub(super) fn is_ill_at(&self, check: &str) -> &Self {
         let whole = format!("{}{}", self.said, self.complaints);
         assert_eq!(self.code, Some(1), "{whole}");
         let cause = self.said.lines().find_map(|line| line.strip_prefix("first cause: ")).unwrap_or_default();
         assert!(cause.starts_with(&format!("{check}: ")), "{check} is not the first cause:\n{whole}");
+        self
+    }
+
+    /// This check is the first cause, and its finding is on the page, below
+    /// this heading. With `DOCTOR_BLOCKS` it is written into that folder.
+    #[track_caller]
+    pub(super) fn first_fails_at(&self, check: &str, heading: &str) -> &Self {
+        self.is_ill_at(check);
         let block = self.finding("FAILED", check);
         if let Some(folder) = std::env::var_os("DOCTOR_BLOCKS") {
             let text = format!("### {heading}\n\n```text\n{}```\n", folded(&block));
@@ -219,7 +226,7 @@ fn number_before(line: &str, mark: &str, shown: &str) -> String {
 fn id_after(line: &str, mark: &str) -> String {
     match line.split_once(mark) {
         Some((before, rest)) => {
-            let rest = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
             format!("{before}{mark}5C3D9175B6FC201293AD4890{rest}")
         }
         None => line.to_owned(),

@@ -8,12 +8,12 @@ use reqwest::StatusCode;
 use tokio::sync::Mutex;
 
 use crate::harness::{Running, client, free_address};
-use crate::python::python;
+use crate::python::{python, run, text};
 
 /// The access key of both.
-pub(super) const KEY_ID: &str = "ak";
+pub(crate) const KEY_ID: &str = "ak";
 /// Its secret.
-pub(super) const SECRET: &str = "only-for-tests";
+pub(crate) const SECRET: &str = "only-for-tests";
 /// The version that was tried.
 const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 
@@ -21,10 +21,10 @@ const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 static BUILDING: Mutex<()> = Mutex::const_new(());
 
 /// A running server with a bucket called `bkt`.
-pub(super) struct Server {
-    pub(super) name: &'static str,
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
     /// `http://127.0.0.1:1234`
-    pub(super) endpoint: String,
+    pub(crate) endpoint: String,
     folder: tempfile::TempDir,
     process: Option<Running>,
     command: fn(&Path, &str) -> Command,
@@ -32,7 +32,7 @@ pub(super) struct Server {
 
 impl Server {
     /// S3 in a folder: keeps checksums, checks signatures.
-    pub(super) async fn versitygw() -> Self {
+    pub(crate) async fn versitygw() -> Self {
         versitygw().await;
         let command = |folder: &Path, address: &str| {
             let mut command = Command::new(binary());
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// The same, with users who come and go beside the first key.
-    pub(super) async fn versitygw_with_users() -> Self {
+    pub(crate) async fn versitygw_with_users() -> Self {
         versitygw().await;
         let command = |folder: &Path, address: &str| {
             let mut command = Command::new(binary());
@@ -64,13 +64,29 @@ impl Server {
         server
     }
 
+    /// Somebody who may do all that a gateway does but this: their key and its secret.
+    pub(crate) async fn somebody_without(&self, action: &str) -> (String, String) {
+        let (id, secret) = (format!("no-{}", action.replace(':', "-")), "of-theirs-for-tests");
+        if self.name == "versitygw" {
+            self.administer(&["create-user", "-a", &id, "-s", secret, "-r", "user"]).await;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/s3/rights.py");
+        let mut rights = tokio::process::Command::new(python("s3").await);
+        rights.arg(script).args([self.name, &self.endpoint, &id, secret, action]);
+        let made = run(&mut rights).await;
+        assert!(made.status.success(), "{}", text(&made));
+        let said = String::from_utf8_lossy(&made.stdout).into_owned();
+        let (id, secret) = said.trim().split_once(' ').expect("a key and its secret");
+        (id.to_owned(), secret.to_owned())
+    }
+
     /// Somebody may come in with this key from now on.
-    pub(super) async fn admit(&self, id: &str, secret: &str) {
+    pub(crate) async fn admit(&self, id: &str, secret: &str) {
         self.administer(&["create-user", "-a", id, "-s", secret, "-r", "admin"]).await;
     }
 
     /// With this key nobody comes in any more.
-    pub(super) async fn withdraw(&self, id: &str) {
+    pub(crate) async fn withdraw(&self, id: &str) {
         self.administer(&["delete-user", "-a", id]).await;
     }
 
@@ -78,11 +94,11 @@ impl Server {
         let mut command = tokio::process::Command::new(binary());
         command.args(["admin", "-a", KEY_ID, "-s", SECRET, "--er", &self.endpoint]).args(what);
         let output = command.output().await.expect("it runs");
-        assert!(output.status.success(), "{what:?}: {}", crate::python::text(&output));
+        assert!(output.status.success(), "{what:?}: {}", text(&output));
     }
 
     /// S3 in memory.
-    pub(super) async fn moto() -> Self {
+    pub(crate) async fn moto() -> Self {
         let python = python("s3").await;
         let program = python.with_file_name("moto_server");
         assert!(program.exists(), "there is no {}", program.display());
@@ -112,7 +128,7 @@ impl Server {
     }
 
     /// Starts the process and waits until it answers, whatever it says.
-    pub(super) async fn boot(&mut self) {
+    pub(crate) async fn boot(&mut self) {
         let log = self.folder.path().join("server.log");
         let address = self.endpoint.trim_start_matches("http://").to_owned();
         let mut running = Running::start(&mut (self.command)(self.folder.path(), &address), &log);
@@ -120,12 +136,12 @@ impl Server {
         self.process = Some(running);
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         drop(self.process.take());
     }
 
     /// How a gateway is told of it.
-    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("STORE__KIND", "s3".to_owned()),
             ("STORE__S3__ENDPOINT", self.endpoint.clone()),
@@ -157,7 +173,7 @@ async fn versitygw() {
     let built = tokio::process::Command::new("go").args(["install", VERSITYGW]).env("GOBIN", folder()).output().await;
     match built {
         Ok(output) if output.status.success() => std::fs::write(made_of, VERSITYGW).expect("is written"),
-        Ok(output) => panic!("it cannot be built: {how}\n{}", crate::python::text(&output)),
+        Ok(output) => panic!("it cannot be built: {how}\n{}", text(&output)),
         Err(error) => panic!("{error}: there is no Go 1.25 or newer; install it, then: {how}"),
     }
 }

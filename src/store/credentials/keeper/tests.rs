@@ -133,7 +133,8 @@ async fn files_are_read_again_and_belong_together() {
     set("secret", "first\n");
     let clock = Arc::new(TestClock::at(NOW));
     let (id_file, secret) = (Text::InFile(path("id")), Text::InFile(path("secret")));
-    let source = Source::Written { id: id_file, secret, token: None };
+    let source =
+        Source::Written { id: id_file, secret, token: None, origin: "here".to_owned(), is_in_environment: true };
     let keeper = Keeper::new(source, clock.clone()).expect("a keeper");
     let used = keeper.get().await.expect("a key");
     assert_eq!((used.access_key_id.as_str(), used.access_key_secret.expose()), ("one", "first"));
@@ -151,7 +152,8 @@ async fn files_are_read_again_and_belong_together() {
     assert_eq!(now.access_key_secret.expose(), "second");
     // What is configured may be replaced, too.
     let here = |text: &str| Text::Here(crate::units::Secret::new(text));
-    keeper.replace(Source::Written { id: here("three"), secret: here("third"), token: None });
+    let (id, secret, origin) = (here("three"), here("third"), "here".to_owned());
+    keeper.replace(Source::Written { id, secret, token: None, origin, is_in_environment: true });
     until(&keeper, "three").await;
     assert!(!keeper.refused(&keeper.get().await.expect("a key")).await, "there are no others");
 }

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(kind(&none, &[]), Err(keys));
         assert_eq!(kind(&with_key(none.clone()), &POD), Ok("static"));
         let key = [("OSS_ACCESS_KEY_ID_FILE", "/id"), ("OSS_ACCESS_KEY_SECRET", "sk")];
-        assert_eq!(kind(&none, &[&key[..], &POD].concat()), Ok("static"));
+        assert_eq!(kind(&none, &[&key[..], &POD].concat()), Ok("environment"));
         assert_eq!(kind(&none, &POD), Ok("oidc_role"));
         assert_eq!(kind(&none, &POD[..2]), Err(vec!["store.oss.access_key_id", "store.oss.access_key_secret"]));
         assert_eq!(kind(&none, &[("ALIBABA_CLOUD_ECS_METADATA", "role")]), Ok("ecs_role"));

@@ -1,8 +1,9 @@
-//! Who we are to OSS: what is configured, and whom Aliyun has to ask. `choice`
-//! and `sts` are pure; `roles` and `metadata` ask.
+//! Who we are to OSS: what is configured, and whom Aliyun has to ask. `choice`,
+//! `remedy` and `sts` are pure; `roles` and `metadata` ask.
 
 pub mod choice;
 mod metadata;
+mod remedy;
 mod roles;
 mod sts;
 

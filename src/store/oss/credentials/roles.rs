@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use reqwest::StatusCode;
 
-use super::metadata;
 use super::sts::{self, Role};
+use super::{metadata, remedy};
 use crate::store::credentials::asked::{Asked, asked};
-use crate::store::credentials::{Ask, Fetched, NoCredentials, Source, Tools, files, said};
+use crate::store::credentials::{self, Ask, Fetched, NoCredentials, Source, Tools, files, said};
 use crate::units::Secret;
 
 /// A role that somebody with an access key may assume.
@@ -46,6 +46,18 @@ impl Ask for AssumeRole {
         "assume_role"
     }
 
+    fn origin(&self) -> String {
+        format!("{} for {}, which {} assumes", self.role.endpoint, self.role.arn, self.by.key_and_origin())
+    }
+
+    fn remedy(&self, code: &str) -> String {
+        // The key's own files.
+        if code == "Unreadable" {
+            return credentials::remedy(&self.by, code);
+        }
+        remedy::assume_role(&self.role, code)
+    }
+
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let by = self.by.fetch(tools).await?.credentials;
         ask(&self.role, tools, sts::assume_role(&by, &self.role, tools.clock.now(), &nonce(tools))).await
@@ -56,6 +68,14 @@ impl Ask for AssumeRole {
 impl Ask for OidcRole {
     fn kind(&self) -> &'static str {
         "oidc_role"
+    }
+
+    fn origin(&self) -> String {
+        format!("{} for {}, by the token in {}", self.role.endpoint, self.role.arn, self.token.display())
+    }
+
+    fn remedy(&self, code: &str) -> String {
+        remedy::oidc_role(&self.role, &self.token, code)
     }
 
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
@@ -70,6 +90,16 @@ impl Ask for OidcRole {
 impl Ask for EcsRole {
     fn kind(&self) -> &'static str {
         "ecs_role"
+    }
+
+    fn origin(&self) -> String {
+        let role =
+            self.role.as_deref().map_or_else(|| "the instance's RAM role".to_owned(), |r| format!("RAM role {r}"));
+        format!("{} for {role}", self.endpoint)
+    }
+
+    fn remedy(&self, code: &str) -> String {
+        remedy::ecs_role(&self.endpoint, code)
     }
 
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
@@ -92,7 +122,7 @@ async fn ask(role: &Role, tools: &Tools, form: String) -> Result<Fetched, NoCred
     let for_now = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttling");
     let code = if code.is_empty() { format!("Http{}", status.as_u16()) } else { code };
     // Its own sentence may repeat what we sent.
-    Err(NoCredentials { code, message, is_transient: for_now })
+    Err(NoCredentials { code, message, is_transient: for_now, kind: None, remedy: None })
 }
 
 fn nonce(tools: &Tools) -> String {

@@ -12,6 +12,9 @@ pub const SIGNATURE_HEADER: &str = "authorization";
 /// Where the URL of the public key is, in base64.
 pub const KEY_URL_HEADER: &str = "x-oss-pub-key-url";
 
+/// Where OSS's own public key is.
+pub const KEY_URL: &str = "https://gosspublic.alicdn.com/callback_pub_key_v1.pem";
+
 /// `DigestInfo` of an MD5 (RFC 8017 §9.2, note 1), without the digest.
 const MD5_INFO: [u8; 18] =
     [0x30, 0x20, 0x30, 0x0C, 0x06, 0x08, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x02, 0x05, 0x05, 0x00, 0x04, 0x10];

@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(kind(&none, &[]), Err(keys.clone()));
         assert_eq!(kind(&with_key(none.clone()), &POD), Ok("static"));
         let key = [("AWS_ACCESS_KEY_ID_FILE", "/id"), ("AWS_SECRET_ACCESS_KEY", "sk")];
-        assert_eq!(kind(&none, &[&key[..], &POD].concat()), Ok("static"));
+        assert_eq!(kind(&none, &[&key[..], &POD].concat()), Ok("environment"));
         assert_eq!(kind(&none, &POD), Ok("web_identity"));
         assert_eq!(kind(&none, &POD[..1]), Err(keys));
     }

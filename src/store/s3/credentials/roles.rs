@@ -7,10 +7,11 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use sha2::{Digest as _, Sha256};
 
+use super::remedy;
 use super::sts::{self, Role};
 use crate::domain::Timestamp;
 use crate::store::credentials::asked::{Asked, asked};
-use crate::store::credentials::{Ask, Credentials, Fetched, NoCredentials, Source, Tools, files};
+use crate::store::credentials::{self, Ask, Credentials, Fetched, NoCredentials, Source, Tools, files};
 use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, Signer};
 use crate::units::Secret;
 
@@ -39,6 +40,18 @@ impl Ask for AssumeRole {
         "assume_role"
     }
 
+    fn origin(&self) -> String {
+        format!("{} for {}, which {} assumes", self.role.endpoint, self.role.arn, self.by.key_and_origin())
+    }
+
+    fn remedy(&self, code: &str) -> String {
+        // The key's own files.
+        if code == "Unreadable" {
+            return credentials::remedy(&self.by, code);
+        }
+        remedy::assume_role(&self.role, code)
+    }
+
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let by = self.by.fetch(tools).await?.credentials;
         let form = sts::assume_role(&self.role);
@@ -53,6 +66,14 @@ impl Ask for AssumeRole {
 impl Ask for WebIdentity {
     fn kind(&self) -> &'static str {
         "web_identity"
+    }
+
+    fn origin(&self) -> String {
+        format!("{} for {}, by the token in {}", self.role.endpoint, self.role.arn, self.token.display())
+    }
+
+    fn remedy(&self, code: &str) -> String {
+        remedy::web_identity(&self.role, &self.token, code)
     }
 
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
@@ -102,5 +123,5 @@ async fn ask(
     let is_transient =
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttling");
     let code = if code.is_empty() { format!("Http{}", status.as_u16()) } else { code };
-    Err(NoCredentials { code, message, is_transient })
+    Err(NoCredentials { code, message, is_transient, kind: None, remedy: None })
 }
