@@ -5,7 +5,7 @@ mod callback;
 mod credentials;
 mod front;
 mod inward;
-mod nginx;
+pub(crate) mod nginx;
 mod outward;
 mod patient;
 mod running;

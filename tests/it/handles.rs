@@ -14,7 +14,7 @@ const BYTES: usize = 16 * KIB;
 const AT_ONCE: usize = 32;
 
 /// What a process holds open.
-fn open(pid: u32) -> Vec<String> {
+pub(crate) fn open(pid: u32) -> Vec<String> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process");
     let targets = entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     let mut targets: Vec<_> = targets.map(|target| target.display().to_string()).collect();
@@ -22,7 +22,7 @@ fn open(pid: u32) -> Vec<String> {
     targets
 }
 
-fn sockets(open: &[String]) -> usize {
+pub(crate) fn sockets(open: &[String]) -> usize {
     open.iter().filter(|target| target.starts_with("socket:")).count()
 }
 

@@ -256,10 +256,10 @@ impl Gateway {
     }
 }
 
-/// The variable of a setting. What is for the loader or for libfaketime is called
-/// as they call it.
+/// The variable of a setting. What is for the loader, for libfaketime or for TLS
+/// is called as they call it.
 fn variable(setting: &str) -> String {
-    let others = ["LD_", "FAKETIME_", "NO_FAKE_"];
+    let others = ["LD_", "FAKETIME_", "NO_FAKE_", "SSL_"];
     if others.iter().any(|other| setting.starts_with(other)) {
         return setting.to_owned();
     }

@@ -279,6 +279,9 @@ impl Store for OssStore {
         let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         // Sent twice, a form must not write over what is recorded already.
         let mut fields = vec![field("key", ask.key.as_str()), field("x-oss-forbid-overwrite", "true")];
+        // The object is what those are that come through the gateway.
+        let own = self.object.put.iter().filter(|(name, _)| *name != "x-oss-forbid-overwrite");
+        fields.extend(own.filter_map(|(name, value)| Some(field(as_documented(name.as_str()), value.to_str().ok()?))));
         fields.push(field("success_action_status", "200"));
         fields.extend(ask.content_type.map(|kind| field("Content-Type", kind)));
         fields.extend(self.callback.as_deref().map(|callback| field("callback", callback)));
@@ -296,6 +299,15 @@ fn callback(url: &str) -> String {
     let parameter =
         json!({"callbackUrl": url, "callbackBody": BODY, "callbackBodyType": "application/x-www-form-urlencoded"});
     STANDARD.encode(parameter.to_string())
+}
+
+/// A form's field, as OSS writes it.
+fn as_documented(header: &str) -> &str {
+    match header {
+        "cache-control" => "Cache-Control",
+        "content-disposition" => "Content-Disposition",
+        other => other,
+    }
 }
 
 /// `Error status : 404.`; what is no status, such as -1, is no answer.

@@ -10,28 +10,28 @@ use tempfile::TempDir;
 use crate::harness::free_address;
 
 /// A running nginx; it ends when this is dropped.
-pub(super) struct Nginx {
-    pub(super) address: SocketAddr,
+pub(crate) struct Nginx {
+    pub(crate) address: SocketAddr,
     child: Child,
     _folder: TempDir,
 }
 
 impl Nginx {
     /// One server that passes everything on, with these lines.
-    pub(super) async fn before(behind: SocketAddr, lines: &str) -> Self {
+    pub(crate) async fn before(behind: SocketAddr, lines: &str) -> Self {
         let location = format!("location / {{ proxy_pass http://{behind}; proxy_set_header Host $http_host; }}");
         Self::serve("", "", &format!("{lines}\n{location}")).await
     }
 
     /// The same, with room for so many connections of one address.
-    pub(super) async fn with_room_for(connections: usize, behind: SocketAddr, lines: &str) -> Self {
+    pub(crate) async fn with_room_for(connections: usize, behind: SocketAddr, lines: &str) -> Self {
         let zone = "limit_conn_zone $binary_remote_addr zone=addresses:1m;";
         let location = format!("location / {{ limit_conn addresses {connections}; proxy_pass http://{behind}; }}");
         Self::serve(zone, "", &format!("{lines}\n{location}")).await
     }
 
     /// The same with TLS.
-    pub(super) async fn with_certificate(behind: SocketAddr, certificate: &Certificate) -> Self {
+    pub(crate) async fn with_certificate(behind: SocketAddr, certificate: &Certificate) -> Self {
         let (chain, key) = (certificate.chain.display(), certificate.key.display());
         let location = format!("location / {{ proxy_pass http://{behind}; }}");
         let lines = format!("ssl_certificate {chain}; ssl_certificate_key {key}; client_max_body_size 0;\n{location}");
@@ -69,7 +69,7 @@ impl Nginx {
         panic!("nginx does not listen");
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
@@ -83,25 +83,31 @@ impl Drop for Nginx {
     }
 }
 
-/// A certificate for one name, and who vouches for it.
-pub(super) struct Certificate {
-    pub(super) authority: PathBuf,
+/// A certificate for one name, and who vouches for whoever vouches for it.
+pub(crate) struct Certificate {
+    pub(crate) authority: PathBuf,
     chain: PathBuf,
     key: PathBuf,
 }
 
 impl Certificate {
     /// Made by the openssl of the machine.
-    pub(super) fn of(name: &str, folder: &Path) -> Self {
+    pub(crate) fn of(name: &str, folder: &Path) -> Self {
         let extension = format!("printf 'subjectAltName=DNS:{name}' > leaf.ext");
         let curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
         let script = format!(
             "openssl req -x509 {curve} -keyout ca.key -out ca.pem -days 30 -subj /CN=authority\n\
+             openssl req {curve} -keyout between.key -out between.csr -subj /CN=between\n\
+             printf 'basicConstraints=critical,CA:TRUE,pathlen:0' > between.ext\n\
+             openssl x509 -req -in between.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile between.ext \
+             -out between.pem\n\
              openssl req {curve} -keyout leaf.key -out leaf.csr -subj /CN={name}\n{extension}\n\
-             openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile leaf.ext -out leaf.pem"
+             openssl x509 -req -in leaf.csr -CA between.pem -CAkey between.key -CAcreateserial -days 30 -extfile leaf.ext \
+             -out leaf.pem\n\
+             cat leaf.pem between.pem > chain.pem"
         );
         let made = Command::new("sh").args(["-ec", &script]).current_dir(folder).output().expect("a shell");
         assert!(made.status.success(), "{made:?}");
-        Self { authority: folder.join("ca.pem"), chain: folder.join("leaf.pem"), key: folder.join("leaf.key") }
+        Self { authority: folder.join("ca.pem"), chain: folder.join("chain.pem"), key: folder.join("leaf.key") }
     }
 }
