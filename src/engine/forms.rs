@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tracing::{info, warn};
 
+use crate::domain::kind::{HEAD_BYTES, Kinds};
 use crate::domain::rules;
 use crate::domain::{File, FileId, Geometry, Grant, Object, ObjectKey, Owner, Plan, Refusal, Timestamp};
-use crate::engine::create::{CreateUpload, Cut};
+use crate::engine::create::{CreateUpload, Cut, being_put};
 use crate::engine::hooks::Requester;
 use crate::engine::{Engine, EngineError};
-use crate::ledger::{AwaitedFile, KeyOrigin, NewUpload};
-use crate::store::{FormAsk, SignedForm};
+use crate::ledger::{AwaitedFile, Claim, KeyOrigin, NewUpload};
+use crate::store::{FormAsk, SignedForm, StoredObject};
 
 /// When a file is first looked for whose sending nobody has told of.
 const LOOK_AFTER: Duration = Duration::from_secs(60);
@@ -47,11 +49,6 @@ impl Engine {
     /// A form for one file: what it will be is written down first, so that the
     /// sweeper knows of whatever comes.
     pub async fn sign_form(&self, grant: &Grant, wanted: WantedForm) -> Result<GivenForm, EngineError> {
-        if self.kinds(&grant.terms).next().is_some() {
-            let what =
-                "what kind of file it is shows in its first bytes: send it through the gateway, which looks at them";
-            return Err(Refusal::NotSupported { what }.into());
-        }
         let bytes_max = self.file_bytes_max(&grant.terms).min(self.shared.store.limits().put_bytes_max);
         if wanted.bytes_max > bytes_max {
             return Err(Refusal::FileTooLarge { bytes: Some(wanted.bytes_max), bytes_max }.into());
@@ -71,11 +68,7 @@ impl Engine {
         let create = create.granted(grant)?;
         let largest = of_one_piece(wanted.bytes_max)?;
         let new = self.consented(self.describe(grant, &create, Geometry::Fixed(largest))?, &create.from, None).await?;
-        if new.key_origin.is_chosen() {
-            // Whose it is, is found out by putting it: nobody is asked when a form comes.
-            let what = "the application chose the object's key: send the file through the gateway";
-            return Err(Refusal::NotSupported { what }.into());
-        }
+        let new = self.look_at_key(new).await?;
         let ask = FormAsk {
             key: &new.key,
             content_type: new.content_type.as_deref(),
@@ -83,22 +76,46 @@ impl Engine {
             expires_in: wanted.expires_in,
         };
         let form = self.shared.store.sign_form(&ask).await?.ok_or_else(no_forms)?;
+        if !form.is_for_once && self.kinds(&grant.terms).next().is_some() {
+            let what = "what kind of file it is shows in its first bytes, and this store's forms may be sent again with \
+                        others: send the file through the gateway, which looks at them";
+            return Err(Refusal::NotSupported { what }.into());
+        }
+        if !form.is_for_once && new.key_origin.is_chosen() {
+            let what = "the application chose the object's key, and this store's forms write over whatever lies there as \
+                        long as they last: send the file through the gateway, or have the key drawn with {random}";
+            return Err(Refusal::NotSupported { what }.into());
+        }
         let expires_at = new.at.plus(form.expires_in);
         let awaited = AwaitedFile {
-            key: new.key,
+            key: new.key.clone(),
             id: new.id,
-            owner: new.owner,
-            file_id: new.file_id,
-            file_name: new.file_name,
-            content_type: new.content_type,
-            metadata: new.metadata,
+            owner: new.owner.clone(),
+            file_id: new.file_id.clone(),
+            file_name: new.file_name.clone(),
+            content_type: new.content_type.clone(),
+            metadata: new.metadata.clone(),
             bytes_max: wanted.bytes_max,
+            kinds: self.kinds(&grant.terms).cloned().collect(),
+            is_key_chosen: new.key_origin.is_chosen(),
             at: new.at,
             expires_at,
         };
-        let look_at = new.at.plus(LOOK_AFTER);
-        self.shared.ledger.await_file(&awaited, look_at).await?;
-        Ok(GivenForm { file_id: awaited.file_id, form, expires_at })
+        match self.expect(&new, &awaited, new.at.plus(LOOK_AFTER)).await? {
+            Claim::Made { .. } => Ok(GivenForm { file_id: awaited.file_id, form, expires_at }),
+            Claim::BeingPut => Err(being_put().into()),
+            Claim::Taken(holder) => Err(Refusal::KeyTaken { holder }.into()),
+        }
+    }
+
+    /// Writes down that a form's file may come. A key that was drawn by lot is nobody else's.
+    async fn expect(&self, new: &NewUpload, awaited: &AwaitedFile, look_at: Timestamp) -> Result<Claim, EngineError> {
+        let ledger = &self.shared.ledger;
+        if new.key_origin.is_chosen() {
+            return Ok(ledger.claim_form(new, awaited, look_at).await?);
+        }
+        ledger.await_file(awaited, look_at).await?;
+        Ok(Claim::Made { has_remains: false })
     }
 
     /// Whether such a file may be sent through us in one request.
@@ -151,6 +168,8 @@ impl Engine {
             return Err(EngineError::Broken(format!("the store has no checksum of {}", awaited.key)));
         }
         let (completed_at, bytes_max) = (self.shared.clock.now(), awaited.bytes_max);
+        let content_type = awaited.content_type.clone().or_else(|| stored.content_type.clone());
+        let judged = self.judge(&awaited, &stored, content_type.as_deref()).await?;
         let object = Object { etag: stored.etag, bytes: stored.bytes, crc64: stored.crc64, completed_at };
         let new = NewUpload {
             geometry: Geometry::Fixed(of_one_piece(stored.bytes)?),
@@ -158,12 +177,15 @@ impl Engine {
             owner: awaited.owner,
             file_id: awaited.file_id,
             file_name: awaited.file_name,
-            content_type: awaited.content_type.or(stored.content_type),
+            content_type,
             metadata: awaited.metadata,
             checksum: None,
             auto_complete: true,
             key: awaited.key,
-            key_origin: KeyOrigin::Drawn,
+            key_origin: match awaited.is_key_chosen {
+                true => KeyOrigin::Chosen { is_occupied: false },
+                false => KeyOrigin::Drawn,
+            },
             reserved_bytes: 0,
             at: awaited.at,
             expires_at: awaited.expires_at,
@@ -171,10 +193,16 @@ impl Engine {
         if new.geometry.total_bytes() > Some(bytes_max) {
             warn!(key = %new.key, bytes = object.bytes, bytes_max, "an object is larger than its form allowed; it is removed");
             self.drop_object(&new).await;
-            self.await_again(&again).await?;
+            self.await_again(&new, &again).await?;
             return Ok(None);
         }
-        match self.create_file(new, object).await {
+        if let Err(refusal) = judged {
+            warn!(key = %new.key, reason = refusal.detail(), "an object is of no kind that its form allowed; it is removed");
+            self.drop_object(&new).await;
+            self.await_again(&new, &again).await?;
+            return Err(refusal.into());
+        }
+        match self.create_file(new.clone(), object).await {
             Ok((upload, is_new, _)) if upload.id == again.id => {
                 if is_new {
                     info!(upload = %upload.id, file_id = %upload.file_id, owner = %upload.owner, key = %upload.key,
@@ -184,21 +212,58 @@ impl Engine {
             }
             // Its fileId means another upload by now, and the object was removed.
             Ok(_) => {
-                self.await_again(&again).await?;
+                self.await_again(&new, &again).await?;
                 Ok(None)
             }
             Err(EngineError::Refused(refusal)) => {
-                self.await_again(&again).await?;
+                // Of a chosen key, the claim ends with the file that somebody else has just recorded.
+                if let Some(file) = self.shared.ledger.upload(new.id).await?.and_then(|known| known.file()) {
+                    return Ok(Some(file));
+                }
+                self.await_again(&new, &again).await?;
                 Err(refusal.into())
             }
             Err(error) => Err(error),
         }
     }
 
-    /// What was not taken was removed, and may be sent again as long as the form lasts.
-    async fn await_again(&self, awaited: &AwaitedFile) -> Result<(), EngineError> {
+    /// Whether what came is of a kind that its form allowed, by its name, by what
+    /// it says and by its first bytes.
+    async fn judge(
+        &self,
+        awaited: &AwaitedFile,
+        stored: &StoredObject,
+        content_type: Option<&str>,
+    ) -> Result<Result<(), Refusal>, EngineError> {
+        if awaited.kinds.is_empty() {
+            return Ok(Ok(()));
+        }
+        // Nobody said anything: so OSS says.
+        let said = content_type.filter(|mime| *mime != "application/octet-stream");
+        let end = stored.bytes.min(HEAD_BYTES as u64);
+        let mut head = Vec::new();
+        let mut stream = self.shared.store.get(&awaited.key, Some(0..end)).await?.stream;
+        while let Some(piece) = stream.next().await {
+            head.extend_from_slice(&piece?);
+        }
+        let one_of = |kinds: &Kinds| {
+            kinds.allow_name(&awaited.file_name, said)?;
+            kinds.allow_head(&head, &awaited.file_name, said)
+        };
+        Ok(awaited.kinds.iter().try_for_each(one_of))
+    }
+
+    /// What was not taken was removed, and may be sent again as long as the form
+    /// lasts, and its key is nobody else's.
+    async fn await_again(&self, new: &NewUpload, awaited: &AwaitedFile) -> Result<(), EngineError> {
         let look_at = self.shared.clock.now().plus(LOOK_AFTER);
-        Ok(self.shared.ledger.await_file(awaited, look_at).await?)
+        match self.expect(new, awaited, look_at).await? {
+            Claim::Made { .. } => {}
+            Claim::BeingPut | Claim::Taken(_) => {
+                warn!(key = %new.key, "a form's key is not to be had again: what is sent by it now is no file");
+            }
+        }
+        Ok(())
     }
 
     /// Files whose sending nobody has told of: the sweeper asks the store.

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::kind::Kinds;
 use crate::domain::{FileId, ObjectKey, Owner, Timestamp, UploadId};
-use crate::ledger::Ledger;
 use crate::ledger::db::{Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::Reader;
+use crate::ledger::underway::{self, Claim};
+use crate::ledger::wish::NewUpload;
+use crate::ledger::{End, Ledger};
 
 /// A file that a client was given a form for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,10 @@ pub struct AwaitedFile {
     pub metadata: BTreeMap<String, String>,
     /// The longest that it may be, in bytes.
     pub bytes_max: u64,
+    /// Lists of kinds that it must be on, each of them.
+    pub kinds: Vec<Kinds>,
+    /// Whether the application chose its key.
+    pub is_key_chosen: bool,
     /// When the form was given out.
     pub at: Timestamp,
     /// Until when it may be sent.
@@ -48,6 +55,10 @@ struct Written {
     content_type: Option<String>,
     metadata: BTreeMap<String, String>,
     bytes_max: u64,
+    #[serde(default)]
+    kinds: Vec<Vec<String>>,
+    #[serde(default)]
+    is_key_chosen: bool,
     at: i64,
     expires_at: i64,
 }
@@ -62,6 +73,32 @@ impl Ledger {
         let insert = sql(text).bind(file.key.as_str()).bind(file.id.0);
         let insert = insert.bind(file.owner.as_str()).bind(file.file_id.as_str()).bind(file.expires_at.millis());
         self.run(insert.bind(written(file)).bind(look_at.millis())).await.map(drop)
+    }
+
+    /// The same of a key that the application chose: it is the form's from now
+    /// on, or is not to be had.
+    pub async fn claim_form(
+        &self,
+        new: &NewUpload,
+        file: &AwaitedFile,
+        look_at: Timestamp,
+    ) -> Result<Claim, LedgerError> {
+        let text = "UPDATE objects_underway SET begun_at = $3, form = $4, look_at = $5 \
+                    WHERE object_key = $1 AND upload_id = $2";
+        let mark = sql(text).bind(file.key.as_str()).bind(file.id.0).bind(file.expires_at.millis());
+        let mark = mark.bind(written(file)).bind(look_at.millis());
+        let (new, term) = (new.clone(), self.term());
+        self.write(move |conn| {
+            Box::pin(async move {
+                let claim = underway::claim(conn, &new, None, term).await?;
+                if !matches!(claim, Claim::Made { .. }) {
+                    return Ok(End::Rollback(claim));
+                }
+                conn.execute(mark).await?;
+                Ok(End::Commit(claim))
+            })
+        })
+        .await
     }
 
     /// The file that is awaited under this key, until it is recorded or
@@ -103,6 +140,8 @@ fn written(file: &AwaitedFile) -> String {
         content_type: file.content_type.clone(),
         metadata: file.metadata.clone(),
         bytes_max: file.bytes_max,
+        kinds: file.kinds.iter().map(|kinds| kinds.as_slice().to_vec()).collect(),
+        is_key_chosen: file.is_key_chosen,
         at: file.at.millis(),
         expires_at: file.expires_at.millis(),
     };
@@ -124,6 +163,8 @@ fn read(row: &Row) -> Result<AwaitedFile, LedgerError> {
             content_type: written.content_type,
             metadata: written.metadata,
             bytes_max: written.bytes_max,
+            kinds: written.kinds.iter().map(|kinds| Kinds::parse(kinds)).collect::<Result<_, _>>().ok()?,
+            is_key_chosen: written.is_key_chosen,
             at: Timestamp::from_millis(written.at),
             expires_at: Timestamp::from_millis(written.expires_at),
         })

@@ -166,6 +166,8 @@ pub struct SignedForm {
     pub fields: Vec<(String, String)>,
     /// For how long, as in `SignedPut`.
     pub expires_in: Duration,
+    /// Whether the store takes it only where nothing lies yet, so that it counts once.
+    pub is_for_once: bool,
 }
 
 /// A multipart upload in the store.

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::access::{KEY, TOKENS};
+use crate::application::Application;
+use crate::faults::stand::eventually;
 use crate::harness::{Answer, Gateway, On, client};
 use crate::openapi::contract::with_form;
 
@@ -148,6 +150,133 @@ async fn a_file_that_nobody_tells_of_is_looked_for() {
     let awaited: i64 = sqlx::query_scalar(AssertSqlSafe(text)).fetch_one(&mut sql).await.expect("a number");
     assert_eq!(awaited, 1, "{unsent}");
     assert_eq!(files["files"].as_array().map(Vec::len), Some(1));
+}
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR and so on";
+
+/// Objects in the emulator.
+async fn objects(gateway: &Gateway) -> Value {
+    let url = format!("http://{}/-/stats", gateway.emulator.as_ref().expect("an emulator").address);
+    Answer::of(gateway.http.get(url).send().await).await.json["objects"].clone()
+}
+
+/// The first bytes are looked at where the file is, and what is of another kind is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_brings_no_kind_of_file_that_is_not_taken() {
+    let settings = [&CALLBACKS[..], &[("UPLOAD__ALLOWED_TYPES", "image/*,application/pdf")]].concat();
+    let gateway = Gateway::start_with(On::OssAndPostgres, &settings).await;
+    let wanted = |name: &str| json!({"fileName": name, "maxFileSize": 999, "expiresIn": 60});
+    gateway.post("/uploads/sign", wanted("a.exe")).await.is_refused(415, "type_not_allowed");
+    let form = signed(&gateway, wanted("a.png")).await;
+    for other in [&b"<html>alert(1)</html>"[..], b"PK\x03\x04 an archive"] {
+        let told = send(&form, other).await;
+        // OSS has taken it, and says that the gateway has not.
+        assert_eq!(told.status, 203, "{told:?}");
+        assert_eq!(objects(&gateway).await, 0, "{}", gateway.log());
+    }
+    // The form is as good as it was.
+    let told = send(&form, PNG).await;
+    assert_eq!((told.status.as_u16(), &told.json["file"]["fileName"]), (200, &json!("a.png")), "{told:?}");
+    let file_id = told.json["file"]["fileId"].as_str().expect("an id");
+    assert_eq!(gateway.download(file_id).await, PNG);
+    assert_eq!(send(&form, PNG).await.status, 409);
+    assert_eq!(gateway.get("/files").await.json["files"].as_array().map(Vec::len), Some(1));
+    assert_eq!(gateway.hooks.wait_for(file_id).await.json["type"], "upload.completed");
+    // An empty file begins as nothing else.
+    assert_eq!(send(&signed(&gateway, wanted("b.pdf")).await, b"").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kinds_of_a_token_are_looked_for_without_a_callback_too() {
+    let gateway = Gateway::start_with(On::OssAndPostgres, &TOKENS).await;
+    let mut sql = PgConnection::connect(&gateway.setting("DATABASE__URL")).await.expect("the test server answers");
+    let terms = json!({"subject": "u1", "allowedTypes": ["image/png"]});
+    let token = gateway.request(Method::POST, "/auth/tokens").bearer_auth(KEY).json(&terms);
+    let token = Answer::of(token.send().await).await.json["accessToken"].as_str().expect("a token").to_owned();
+    let sign = async |name: &str| {
+        let wanted = json!({"fileName": name, "maxFileSize": 999, "expiresIn": 60});
+        let asked = gateway.request(Method::POST, "/uploads/sign").bearer_auth(&token).json(&wanted);
+        Answer::of(asked.send().await).await
+    };
+    sign("a.gif").await.is_refused(415, "type_not_allowed");
+    for (name, bytes) in [("wrong.png", &b"GIF89a and so on"[..]), ("right.png", PNG)] {
+        assert_eq!(send(&sign(name).await.json, bytes).await.status, 200);
+    }
+    assert_eq!(objects(&gateway).await, 2);
+    let soon = "UPDATE objects_underway SET look_at = 0 WHERE form IS NOT NULL";
+    sqlx::raw_sql(AssertSqlSafe(soon)).execute(&mut sql).await.expect("done");
+    eventually("the sweeper has looked", async || {
+        let files = gateway.request(Method::GET, "/files").bearer_auth(&token).send().await;
+        let files = Answer::of(files).await.json;
+        objects(&gateway).await == 1 && files["files"][0]["fileName"] == "right.png"
+    })
+    .await;
+}
+
+/// The key is the form's, from the moment that it is given out until it has ended and nothing lies there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_has_the_key_that_the_application_chose() {
+    let application = Application::start().await;
+    let hook = application.url("before_create");
+    let own = [
+        ("HOOKS__BEFORE_CREATE__URL", hook.as_str()),
+        ("SWEEP__ORPHAN_AFTER", "1s"),
+        ("UPLOAD__ALLOWED_TYPES", "image/*"),
+    ];
+    let gateway = Gateway::start_with(On::OssAndPostgres, &[&CALLBACKS[..], &own].concat()).await;
+    let sign = async |seconds: u64| {
+        let wanted = json!({"fileName": "me.png", "maxFileSize": 99, "expiresIn": seconds});
+        gateway.post("/uploads/sign", wanted).await
+    };
+    application.says(200, "{\"objectKey\": \"avatars/u1.png\", \"metadata\": {\"user\": \"u1\"}}");
+    let form = sign(600).await;
+    assert_eq!((form.status.as_u16(), &form.json["fields"]["key"]), (200, &json!("avatars/u1.png")), "{form:?}");
+    // Nobody else gets it, in whatever way; of many at once, nobody either.
+    sign(600).await.is_refused(409, "key_taken");
+    let other = json!({"fileId": "b", "fileName": "b.png", "fileSize": 9});
+    gateway.post("/uploads", other.clone()).await.is_refused(409, "key_taken");
+    let small = gateway.request(Method::POST, "/files?fileName=b.png").body(PNG);
+    Answer::of(small.send().await).await.is_refused(409, "key_taken");
+    // What is sent back leaves the form its key.
+    assert_eq!(send(&form.json, b"<html>").await.status, 203);
+    assert_eq!(objects(&gateway).await, 0);
+    sign(600).await.is_refused(409, "key_taken");
+    let told = send(&form.json, PNG).await;
+    assert_eq!((told.status.as_u16(), &told.json["file"]["metadata"]["user"]), (200, &json!("u1")), "{told:?}");
+    let file_id = told.json["file"]["fileId"].as_str().expect("an id").to_owned();
+    assert_eq!(gateway.hooks.wait_for(&file_id).await.json["data"]["objectKey"], "avatars/u1.png");
+    // From now on it is the file's.
+    assert_eq!(send(&form.json, PNG).await.status, 409);
+    sign(600).await.is_refused(409, "key_taken");
+    assert_eq!(gateway.download(&file_id).await, PNG);
+    assert_eq!(gateway.delete(&format!("/files/{file_id}")).await.status, 204);
+    // What may still be on its way out of the store is nobody else's either.
+    sign(600).await.is_refused(409, "key_taken");
+    // A form that nobody sends gives its key back once it has ended.
+    application.says(200, "{\"objectKey\": \"avatars/u2.png\"}");
+    assert_eq!(sign(1).await.status, 200);
+    gateway.post("/uploads", other.clone()).await.is_refused(409, "key_taken");
+    eventually("it is free again", async || gateway.post("/uploads", other.clone()).await.status == 201).await;
+    // An object that is there already is somebody's.
+    application.says(200, "{\"objectKey\": \"other\"}");
+    put_with_callback(&gateway, "http://127.0.0.1:9/", "nothing").await;
+    let refused = sign(600).await;
+    refused.is_refused(409, "key_taken");
+    assert_eq!(objects(&gateway).await, 1, "{refused:?}");
+}
+
+/// Sixteen ask at once for a form of one key: one gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_forms_for_one_key_one_is_given_out() {
+    let application = Application::start().await;
+    application.says(200, "{\"objectKey\": \"one\"}");
+    let gateway = application.gateway(On::OssAndPostgres, "before_create").await;
+    let wanted = json!({"fileName": "a", "maxFileSize": 9, "expiresIn": 60});
+    let all = (0..16).map(|_| gateway.post("/uploads/sign", wanted.clone()));
+    let all = futures_util::future::join_all(all).await;
+    let given: Vec<u16> = all.iter().map(|answer| answer.status.as_u16()).filter(|status| *status == 200).collect();
+    assert_eq!(given.len(), 1, "{all:?}");
+    assert!(all.iter().all(|answer| answer.status == 200 || answer.code() == "key_taken"), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -289,7 +289,7 @@ impl Store for OssStore {
         let limits =
             FormLimits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
         let fields = form::sign(self.identity.version, &signing.signer(), at, limits, fields);
-        Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in }))
+        Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in, is_for_once: true }))
     }
 }
 

@@ -405,7 +405,7 @@ impl Store for S3Store {
         let limits =
             FormLimits { bucket: self.client.bucket(), bytes_max: ask.bytes_max, expires: at.plus(expires_in) };
         let fields = form::sign(&signing.signer(), at, limits, fields);
-        Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in }))
+        Ok(Some(SignedForm { url: self.public.url(None, &[]), fields, expires_in, is_for_once: false }))
     }
 }
 

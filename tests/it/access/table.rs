@@ -145,7 +145,8 @@ async fn keys_and_tokens_are_made_by_hand() {
     let folder = tempfile::tempdir().expect("a folder");
     let (code, said, _) = run(&["key", "shop"], folder.path());
     let values: Vec<&str> = said.lines().map(|line| line.rsplit(' ').next().expect("a value")).collect();
-    let [key, hashed] = values[..] else { panic!("{said}") };
+    let [key, hashed, shown] = values[..] else { panic!("{said}") };
+    assert!(shown == format!("shop/{}", &crate::harness::sha256(key.as_bytes())[..8]), "{said}");
     assert!(code == 0 && key.starts_with("ck_") && hashed.starts_with("shop:sha256:"), "{said}");
     let here = gateway(On::FileAndSqlite, &[("AUTH__API_KEYS", hashed)]).await;
     assert_eq!(super::ask(&here, key, Method::GET, "/uploads", None).await.status, 200);

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use chunkgate::clock::Clock;
 use chunkgate::domain::event::{EventKind, event_id};
+use chunkgate::domain::kind::Kinds;
 use chunkgate::domain::plan::Lesson;
 use chunkgate::domain::{
-    Checksum, Chunk, Crc64, Failure, File, FileId, Geometry, Learning, Object, ObjectKey, Owner, Plan, SessionId,
-    State, Status, Upload, UploadId,
+    Checksum, Chunk, Crc64, Failure, File, FileId, Geometry, KeyHolder, Learning, Object, ObjectKey, Owner, Plan,
+    SessionId, State, Status, Upload, UploadId,
 };
 use chunkgate::ledger::{
     Allowance, AwaitedFile, Claim, Creation, DeliveryCursor, DeliveryState, Failing, Family, FileFilter, KeyOrigin,
@@ -253,9 +254,25 @@ impl Asking<'_> {
             content_type: None,
             metadata: BTreeMap::new(),
             bytes_max: SIZE,
+            kinds: vec![Kinds::parse(&["image/*"]).expect("kinds")],
+            is_key_chosen: false,
             at: now,
             expires_at: now.plus(DAY),
         };
+        let key = ObjectKey::parse("asked/chosen-form").expect("a key");
+        let chosen = NewUpload {
+            key_origin: KeyOrigin::Chosen { is_occupied: false },
+            key: key.clone(),
+            ..self.wish("chosen-form", Geometry::Fixed(Plan::restore(1, 1, 1).expect("a plan")))
+        };
+        let claimed = AwaitedFile { key, id: chosen.id, is_key_chosen: true, ..file.clone() };
+        let free = Claim::Made { has_remains: false };
+        assert_eq!(ledger.claim_form(&chosen, &claimed, now).await.expect("an answer"), free);
+        assert_eq!(ledger.awaited_file(&claimed.key).await.expect("an answer").as_ref(), Some(&claimed));
+        let other = NewUpload { id: UploadId(self.clock.uuid_v7()), ..self.wish("other-form", chosen.geometry) };
+        let other = NewUpload { key: chosen.key.clone(), key_origin: chosen.key_origin, ..other };
+        let taken = Claim::Taken(KeyHolder::Upload);
+        assert_eq!(ledger.claim_form(&other, &claimed, now).await.expect("an answer"), taken);
         ledger.await_file(&file, now).await.expect("an answer");
         assert_eq!(ledger.awaited_file(&file.key).await.expect("an answer").as_ref(), Some(&file));
         assert_eq!(ledger.awaited_by(&file.owner, &file.file_id).await.expect("an answer").as_ref(), Some(&file));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::contract::{Contract, stalled};
 use crate::application::Application;
 use crate::harness::{Answer, Gateway, On};
+use crate::s3::servers::Server;
 use crate::signed_forms::{Overheard, put_with_callback, send};
 
 const SIGN: &str = "/uploads/sign";
@@ -62,16 +63,30 @@ pub(super) async fn story(contract: &Contract) {
     contract.ask(CALLBACK, request).await.is_refused(500, "internal");
 
     let kinds = gateway.neighbour_with(&[("UPLOAD__ALLOWED_TYPES", "image/*")]).await;
-    let request = kinds.request(Method::POST, SIGN).json(&json!({"maxFileSize": 9, "expiresIn": 60}));
-    contract.ask(SIGN, request).await.is_refused(501, "not_supported");
+    let wanted = |name: &str| json!({"fileName": name, "maxFileSize": 9, "expiresIn": 60});
+    let sign_kind = async |name: &str| contract.ask(SIGN, kinds.request(Method::POST, SIGN).json(&wanted(name))).await;
+    sign_kind("a.exe").await.is_refused(415, "type_not_allowed");
+    assert_eq!(sign_kind("a.png").await.status, 200);
 
     let application = Application::start().await;
     let asking = application.gateway(On::OssAndPostgres, "before_create").await;
     application.says(200, "{\"objectKey\": \"one/and/the/same\"}");
     let sign = || asking.request(Method::POST, SIGN).json(&json!({"maxFileSize": 9, "expiresIn": 60}));
-    contract.ask(SIGN, sign()).await.is_refused(501, "not_supported");
+    assert_eq!(contract.ask(SIGN, sign()).await.status, 200);
+    contract.ask(SIGN, sign()).await.is_refused(409, "key_taken");
     application.says(402, "");
     contract.ask(SIGN, sign()).await.is_refused(403, "refused_by_application");
+    // A form of S3 may be sent again: neither its kind nor whose the key is would be settled.
+    application.says(200, "{\"objectKey\": \"one/and/the/same\"}");
+    let (server, hook) = (Server::moto().await, application.url("before_create"));
+    let mut settings: Vec<(&str, &str)> = vec![("HOOKS__BEFORE_CREATE__URL", &hook)];
+    let environment = server.environment();
+    settings.extend(environment.iter().map(|(name, value)| (*name, value.as_str())));
+    let on_s3 = Gateway::start_with(On::FileAndSqlite, &settings).await;
+    let sign = || on_s3.request(Method::POST, SIGN).json(&json!({"maxFileSize": 9, "expiresIn": 60}));
+    contract.ask(SIGN, sign()).await.is_refused(501, "not_supported");
+    application.says(204, "");
+    assert_eq!(contract.ask(SIGN, sign()).await.status, 200);
     through_the_gateway(contract).await;
 }
 
