@@ -70,7 +70,7 @@ impl Default for ServeLimits {
             drain_deadline: Duration::from_secs(25),
             head_bytes_max: 64 << 10,
             read_bytes: 256 << 10,
-            read_budget_bytes: 32 << 20,
+            read_budget_bytes: 20 << 20,
         }
     }
 }

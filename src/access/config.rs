@@ -1,8 +1,10 @@
 //! Who may do anything: `auth.*`.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use metrics::{Counter, counter};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -207,15 +209,22 @@ impl Serialize for AuthMode {
 }
 
 /// A back end's key. Only its hash is kept; it cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ApiKey {
     /// Its owner is `key:{name}`.
     pub name: String,
     /// SHA-256 of the key as it is sent.
     pub sha256: [u8; 32],
+    /// Counts the requests that show it; looked up once, for it is asked of each.
+    requests: OnceLock<Counter>,
 }
 
 impl ApiKey {
+    /// A key whose hash is known.
+    pub const fn hashed(name: String, sha256: [u8; 32]) -> Self {
+        Self { name, sha256, requests: OnceLock::new() }
+    }
+
     /// Reads `name:key` or `name:sha256:hex`. Errors do not repeat the key.
     pub fn parse(text: &str) -> Result<Self, String> {
         const WRITTEN: &str = "an API key is written name:key or name:sha256:<64 hex digits>";
@@ -234,7 +243,13 @@ impl ApiKey {
                 .and_then(|bytes| bytes.try_into().ok())
                 .ok_or_else(|| format!("{WRITTEN}; the hash of {name:?} is not 64 hex digits"))?,
         };
-        Ok(Self { name: name.to_owned(), sha256 })
+        Ok(Self::hashed(name.to_owned(), sha256))
+    }
+
+    /// It was shown: an old key that nobody uses any more can go.
+    pub fn is_used(&self) {
+        let labels = || [("name", self.name.clone()), ("fingerprint", self.fingerprint())];
+        self.requests.get_or_init(|| counter!("chunkgate_api_key_requests_total", &labels())).increment(1);
     }
 
     /// What tells it from others of its name, for logs and metrics: the first 32
@@ -243,6 +258,14 @@ impl ApiKey {
         hex::encode(&self.sha256[..4])
     }
 }
+
+impl PartialEq for ApiKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.sha256) == (&other.name, other.sha256)
+    }
+}
+
+impl Eq for ApiKey {}
 
 /// `name/fingerprint`
 impl fmt::Display for ApiKey {

@@ -176,8 +176,7 @@ fn bearer(authorization: Option<&[u8]>) -> Result<&str, Refusal> {
 }
 
 /// All keys are compared, whichever matches: how long it takes tells nothing.
-/// Which one it is shows in the request's log lines and is counted: an old key
-/// that nobody uses any more can go.
+/// Which one it is shows in the request's log lines and is counted.
 fn known_key<'a>(keys: &'a [ApiKey], shown: &str) -> Option<&'a ApiKey> {
     let hash = Sha256::digest(shown.as_bytes());
     let mut found = None;
@@ -188,9 +187,7 @@ fn known_key<'a>(keys: &'a [ApiKey], shown: &str) -> Option<&'a ApiKey> {
     }
     if let Some(key) = found {
         Span::current().record("key", tracing::field::display(key));
-        let (name, fingerprint) = (key.name.clone(), key.fingerprint());
-        metrics::counter!("chunkgate_api_key_requests_total", "name" => name, "fingerprint" => fingerprint)
-            .increment(1);
+        key.is_used();
     }
     found
 }

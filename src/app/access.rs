@@ -65,7 +65,7 @@ pub(super) async fn known_keys(config: &Config, ledger: &Ledger) -> Result<Vec<A
     if config.auth.mode != AuthMode::None && !config.auth.mode.allows(AuthMethod::Keys) {
         return Ok(Vec::new());
     }
-    let made = ledger.api_keys().await?.into_iter().map(|(name, sha256)| ApiKey { name, sha256 });
+    let made = ledger.api_keys().await?.into_iter().map(|(name, sha256)| ApiKey::hashed(name, sha256));
     Ok(config.auth.api_keys.iter().cloned().chain(made).collect())
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn check(scratch: &Scratch, pages: Pages<'_>) -> Verdict {
         return Verdict::skipped("no page is named: try --origin https://app.example.com");
     };
     let key = scratch.key("aborted");
-    let session = match scratch.begin(&key, None).await {
+    let session = match scratch.begin_direct(&key).await {
         Ok(session) => session,
         Err(error) => return Verdict::failed(error.to_string(), "no upload can begin", "try again"),
     };

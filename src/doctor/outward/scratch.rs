@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::{ObjectKey, Plan, SessionId};
 use crate::store::{Begin, Store, StoreError, Target};
 
+/// Of what is put.
+const CONTENT_TYPE: &str = "application/octet-stream";
 /// The names of objects of ours.
 const NAMES: [&str; 5] = ["put", "multipart", "aborted", "measured", "told"];
 
@@ -56,10 +58,17 @@ impl Scratch {
 
     /// Begins a multipart upload, which is aborted at the end if it is still there.
     pub(super) async fn begin(&self, key: &ObjectKey, plan: Option<&Plan>) -> Result<SessionId, StoreError> {
-        let session = self
-            .store
-            .begin(Begin { key, content_type: Some("application/octet-stream"), plan, direct: false })
-            .await?;
+        self.begin_as(Begin { key, content_type: Some(CONTENT_TYPE), plan, direct: false }).await
+    }
+
+    /// The same of one whose parts come from a browser.
+    pub(super) async fn begin_direct(&self, key: &ObjectKey) -> Result<SessionId, StoreError> {
+        self.begin_as(Begin { key, content_type: Some(CONTENT_TYPE), plan: None, direct: true }).await
+    }
+
+    async fn begin_as(&self, begin: Begin<'_>) -> Result<SessionId, StoreError> {
+        let key = begin.key;
+        let session = self.store.begin(begin).await?;
         self.used().sessions.push((key.clone(), session.clone()));
         Ok(session)
     }
