@@ -79,7 +79,9 @@ async fn parts_go_straight_to_the_store_and_resume_from_there(server: &Server) {
         assert_eq!((again.status.as_u16(), &again.json["complete"]), (200, &json!(true)), "{again:?}");
         gateway.put("a", index, pieces[2]).await.is_refused(409, "chunk_conflict");
     }
-    assert_ne!(put(&signed[3], pieces[3]).await, 200, "nothing can be put any more");
+    // A server that refuses a body need not read it: then the connection may be reset.
+    let late = client().put(signed[3]["url"].as_str().expect("a URL")).body(pieces[3].to_vec()).send().await;
+    assert!(late.map_or(true, |answer| answer.status() != 200), "nothing can be put any more");
     // What passes the gateway alone has its checksum, as ever.
     gateway.create("b", 2 * CHUNK, CHUNK).await;
     gateway.put("b", 0, pieces[0]).await;
