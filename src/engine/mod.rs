@@ -25,6 +25,7 @@ pub mod session;
 pub mod slots;
 pub mod sweep;
 pub mod turns;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;

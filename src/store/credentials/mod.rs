@@ -1,5 +1,5 @@
 //! Who we are to a store: where that is written or whom to ask, and how it is
-//! kept fresh. `key`, `remedy` and `said` are pure; `source` asks; `keeper` asks once for
+//! kept fresh. `key`, `remedy` and `said` are pure; `source` and `role` ask; `keeper` asks once for
 //! all who wait, and early enough. Whom else a store's own people ask (a token
 //! service, an instance's metadata) is in that store's folder.
 
@@ -8,6 +8,7 @@ pub(in crate::store) mod files;
 mod keeper;
 pub mod key;
 mod remedy;
+mod role;
 pub(in crate::store) mod said;
 mod source;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use files::Text;
 pub use keeper::Keeper;
 pub use remedy::remedy;
+pub use role::Role;
 pub use source::{Ask, Source, Tools};
 
 use crate::store::StoreError;

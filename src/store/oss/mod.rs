@@ -1,6 +1,6 @@
 //! Aliyun OSS.
 //!
-//! `setup`, `sign`, `endpoint`, `object`, `lifecycle` and `codes` decide and are pure;
+//! `setup`, `sign`, `endpoint`, `object` and `codes` decide and are pure;
 //! `credentials` says who we are, `identity` signs as that, `store` says each call of
 //! the trait in OSS's words, through `store::remote`.
 
@@ -10,7 +10,6 @@ pub mod endpoint;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 pub mod identity;
-pub mod lifecycle;
 pub mod object;
 pub mod setup;
 pub mod sign;

@@ -1,7 +1,7 @@
 //! What the stores that are reached over HTTP have in common: S3's dialect, and
 //! OSS's, which comes from it.
 //!
-//! `answer`, `encode`, `endpoint`, `policy`, `request`, `setup` and `xml` decide and are pure;
+//! `answer`, `encode`, `endpoint`, `lifecycle`, `policy`, `request`, `setup` and `xml` decide and are pure;
 //! `client` sends what a store signs, `downloads` has the connections that objects
 //! are read from, `calls` are those that both dialects say alike.
 
@@ -13,6 +13,7 @@ pub mod encode;
 pub mod endpoint;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+pub mod lifecycle;
 pub mod policy;
 pub mod request;
 #[cfg(test)]

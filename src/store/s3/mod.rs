@@ -1,6 +1,6 @@
 //! AWS S3, and what speaks its dialect: MinIO, R2, garage, Ceph, …
 //!
-//! `setup`, `sign`, `endpoint`, `lifecycle`, `proof` and `remedy` decide and are pure; `identity` says who we are,
+//! `setup`, `sign`, `endpoint`, `proof` and `remedy` decide and are pure; `identity` says who we are,
 //! with `credentials`; `outgoing` is a body with its checksum behind it; `store` says each call of the trait in
 //! S3's words, through `store::remote`.
 
@@ -9,7 +9,6 @@ pub mod endpoint;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 pub mod identity;
-pub mod lifecycle;
 pub mod outgoing;
 pub mod proof;
 pub mod remedy;

@@ -1,7 +1,7 @@
 //! Keys of S3 that rotate, and end, while clients upload: on a server that lets
 //! in nobody else. And roles, on one that gives out sessions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -92,13 +92,19 @@ async fn rotates(server: &Server, gateway: &Gateway, rotate: impl Fn(u64)) {
     assert_eq!(gateway.download("f-0-0").await.len(), CHUNK + 70 * KIB);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_of_s3_in_a_file_rotate_every_second() {
+/// A server that knows the first key, and a file that holds it, in a folder.
+async fn with_a_key_in_a_file() -> (Server, tempfile::TempDir, PathBuf) {
     let server = Server::versitygw_with_users().await;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("key.json");
     server.admit(&key(0).0, &key(0).1).await;
     replace(&path, &json_of(0));
+    (server, folder, path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_s3_in_a_file_rotate_every_second() {
+    let (server, _folder, path) = with_a_key_in_a_file().await;
     let settings = [
         ("STORE__S3__CREDENTIALS__KIND", "file".to_owned()),
         ("STORE__S3__CREDENTIALS__FILE", path.display().to_string()),
@@ -133,11 +139,7 @@ async fn keys_of_s3_in_files_of_their_own_rotate_every_second() {
 /// A command is run again when the store does not take its key any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_gives_other_keys_of_s3_once_the_store_refuses_them() {
-    let server = Server::versitygw_with_users().await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("key.json");
-    server.admit(&key(0).0, &key(0).1).await;
-    replace(&path, &json_of(0));
+    let (server, _folder, path) = with_a_key_in_a_file().await;
     let settings = [
         ("STORE__S3__CREDENTIALS__KIND", "command".to_owned()),
         ("STORE__S3__CREDENTIALS__COMMAND", format!("cat {}", path.display())),

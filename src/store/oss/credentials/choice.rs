@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::roles::{AssumeRole, EcsRole, OidcRole};
-use super::sts::Role;
-use crate::store::credentials::Source;
 use crate::store::credentials::key::{Env, Key, Names, variable};
+use crate::store::credentials::{Role, Source};
 use crate::store::oss::{CredentialsConfig, CredentialsKind, OssConfig};
 use crate::store::remote::setup::{Mistake, given};
 

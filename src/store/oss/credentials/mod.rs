@@ -6,5 +6,3 @@ mod metadata;
 mod remedy;
 mod roles;
 mod sts;
-
-pub use sts::Role;

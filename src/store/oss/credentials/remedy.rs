@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::sts::Role;
+use crate::store::credentials::Role;
 
 /// For who assumes it with an access key.
 pub(super) fn assume_role(role: &Role, code: &str) -> String {
@@ -22,7 +22,7 @@ pub(super) fn assume_role(role: &Role, code: &str) -> String {
                                                             to the secret of the key that assumes the role"
                 .to_owned()
         }
-        code => see(role, code),
+        code => role.look_up(code),
     })
 }
 
@@ -46,7 +46,7 @@ pub(super) fn oidc_role(role: &Role, token: &Path, code: &str) -> String {
              provider's own cluster, for sts.aliyuncs.com, and not have ended"
                 .to_owned()
         }
-        code => see(role, code),
+        code => role.look_up(code),
     })
 }
 
@@ -83,10 +83,6 @@ fn of_sts(role: &Role, code: &str) -> Option<String> {
         ),
         _ => None,
     }
-}
-
-fn see(role: &Role, code: &str) -> String {
-    format!("look {code} up among the error codes of STS, and whether {} is STS's", role.endpoint)
 }
 
 #[cfg(test)]

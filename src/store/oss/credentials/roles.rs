@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use reqwest::StatusCode;
+use http::header::HeaderMap;
 
-use super::sts::{self, Role};
-use super::{metadata, remedy};
-use crate::store::credentials::asked::{Asked, asked};
-use crate::store::credentials::{self, Ask, Fetched, NoCredentials, Source, Tools, files, said};
+use super::{metadata, remedy, sts};
+use crate::store::credentials::{self, Ask, Fetched, NoCredentials, Role, Source, Tools, files, said};
 use crate::units::Secret;
 
 /// A role that somebody with an access key may assume.
@@ -47,7 +45,7 @@ impl Ask for AssumeRole {
     }
 
     fn origin(&self) -> String {
-        format!("{} for {}, which {} assumes", self.role.endpoint, self.role.arn, self.by.key_and_origin())
+        self.role.assumed_by(&self.by)
     }
 
     fn remedy(&self, code: &str) -> String {
@@ -60,7 +58,8 @@ impl Ask for AssumeRole {
 
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let by = self.by.fetch(tools).await?.credentials;
-        ask(&self.role, tools, sts::assume_role(&by, &self.role, tools.clock.now(), &nonce(tools))).await
+        let form = sts::assume_role(&by, &self.role, tools.clock.now(), &nonce(tools));
+        self.role.ask(tools, HeaderMap::new(), form, said::read, sts::refusal).await
     }
 }
 
@@ -71,7 +70,7 @@ impl Ask for OidcRole {
     }
 
     fn origin(&self) -> String {
-        format!("{} for {}, by the token in {}", self.role.endpoint, self.role.arn, self.token.display())
+        self.role.shown_token(&self.token)
     }
 
     fn remedy(&self, code: &str) -> String {
@@ -82,7 +81,7 @@ impl Ask for OidcRole {
         let token = Secret::new(files::read(&self.token).await?.trim());
         let now = tools.clock.now();
         let form = sts::assume_role_with_oidc(&self.provider, &token, &self.role, now, &nonce(tools));
-        ask(&self.role, tools, form).await
+        self.role.ask(tools, HeaderMap::new(), form, said::read, sts::refusal).await
     }
 }
 
@@ -105,24 +104,6 @@ impl Ask for EcsRole {
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         metadata::fetch(&tools.client, &self.endpoint, self.role.as_deref()).await
     }
-}
-
-async fn ask(role: &Role, tools: &Tools, form: String) -> Result<Fetched, NoCredentials> {
-    const FORM: &str = "application/x-www-form-urlencoded";
-    let request = tools.client.post(&role.endpoint).header("content-type", FORM).body(form);
-    let Asked { status, text, now } = asked("STS", request.send().await).await?;
-    if status.is_success() {
-        return said::read(&text, now)
-            .map_err(|why| NoCredentials::for_now("Sts", format!("the answer of {}: {why}", role.endpoint)));
-    }
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let said = |name: &str| json.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-    let (code, request_id) = (said("Code"), said("RequestId"));
-    let message = format!("{} refused {} (request id {request_id})", role.endpoint, role.arn);
-    let for_now = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttling");
-    let code = if code.is_empty() { format!("Http{}", status.as_u16()) } else { code };
-    // Its own sentence may repeat what we sent.
-    Err(NoCredentials { code, message, is_transient: for_now, kind: None, remedy: None })
 }
 
 fn nonce(tools: &Tools) -> String {

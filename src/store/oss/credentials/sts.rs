@@ -2,33 +2,14 @@
 //! interfaces are, and `AssumeRoleWithOIDC`, which a token of the cluster's own
 //! stands for.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::Timestamp;
-use crate::store::credentials::Credentials;
+use crate::store::credentials::{Credentials, Role};
 use crate::store::oss::sign::hmac_sha1;
 use crate::store::remote::encode::{encode, encode_query};
 use crate::units::Secret;
-
-/// A role, and how it is assumed.
-#[derive(Clone, Debug)]
-pub struct Role {
-    /// `https://sts.cn-hangzhou.aliyuncs.com`
-    pub endpoint: String,
-    /// `acs:ram::123:role/uploads`
-    pub arn: String,
-    /// What the session is called in the audit log.
-    pub session_name: String,
-    /// For how long.
-    pub duration: Duration,
-    /// What the role's trust policy may ask for.
-    pub external_id: Option<String>,
-    /// Narrows what the session may do.
-    pub policy: Option<String>,
-}
 
 /// What every request has; a nonce makes it one of a kind.
 fn parameters(action: &str, role: &Role, now: Timestamp, nonce: &str) -> Vec<(String, String)> {
@@ -86,6 +67,13 @@ fn signed(mut pairs: Vec<(String, String)>, method: &str, by: &Credentials) -> S
 fn timestamp(now: Timestamp) -> String {
     let whole = Timestamp::from_millis(now.seconds() * 1000);
     whole.rfc3339().split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned() + "Z"
+}
+
+/// Code and request id of a refusal; empty where it does not say them.
+pub(super) fn refusal(text: &str) -> (String, String) {
+    let json: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let said = |name: &str| json.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    (said("Code"), said("RequestId"))
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::roles::{AssumeRole, WebIdentity};
-use super::sts::Role;
 use crate::store::config::s3::{S3CredentialsConfig, S3CredentialsKind};
-use crate::store::credentials::Source;
 use crate::store::credentials::key::{Env, Key, Names, variable};
+use crate::store::credentials::{Role, Source};
 use crate::store::remote::endpoint::Endpoint;
 use crate::store::remote::setup::{Mistake, given, in_environment};
 use crate::store::s3::{S3Config, endpoint};
@@ -86,7 +85,7 @@ fn offered(s3: &S3Config, place: Place<'_>, env: Env<'_>) -> Result<Source, Vec<
 
 fn assume_role(s3: &S3Config, place: Place<'_>, env: Env<'_>) -> Result<Source, Vec<Mistake>> {
     match (key(s3).source(env), role(&s3.credentials, place, env)) {
-        (Ok(by), Ok(role)) => Ok(Source::Asked(Arc::new(AssumeRole { by, role }))),
+        (Ok(by), Ok(role)) => Ok(Source::Asked(Arc::new(AssumeRole { by, role, region: place.region.to_owned() }))),
         (by, role) => Err(by.err().into_iter().chain(role.err()).flatten().collect()),
     }
 }
@@ -135,7 +134,6 @@ fn role(config: &S3CredentialsConfig, place: Place<'_>, env: Env<'_>) -> Result<
     }
     Ok(Role {
         endpoint,
-        region: place.region.to_owned(),
         arn,
         session_name,
         duration: config.session_duration,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::sts::Role;
+use crate::store::credentials::Role;
 
 /// For who assumes it with an access key.
 pub(super) fn assume_role(role: &Role, code: &str) -> String {
@@ -20,7 +20,7 @@ pub(super) fn assume_role(role: &Role, code: &str) -> String {
                                     that assumes the role, and store.s3.region to STS's own"
                 .to_owned()
         }
-        code => see(role, code),
+        code => role.look_up(code),
     })
 }
 
@@ -42,7 +42,7 @@ pub(super) fn web_identity(role: &Role, token: &Path, code: &str) -> String {
              knows as an OIDC provider, for sts.amazonaws.com, and not have ended"
                 .to_owned()
         }
-        code => see(role, code),
+        code => role.look_up(code),
     })
 }
 
@@ -64,10 +64,6 @@ fn of_sts(role: &Role, code: &str) -> Option<String> {
     }
 }
 
-fn see(role: &Role, code: &str) -> String {
-    format!("look {code} up among the error codes of STS, and whether {} is STS's", role.endpoint)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -78,7 +74,6 @@ mod tests {
     fn each_failure_has_the_setting_or_the_grant_that_mends_it() {
         let role = Role {
             endpoint: "https://sts.example".to_owned(),
-            region: "us-east-1".to_owned(),
             arn: "arn:aws:iam::1:role/r".to_owned(),
             session_name: "s".to_owned(),
             duration: Duration::from_secs(3600),

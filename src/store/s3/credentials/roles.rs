@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use reqwest::{StatusCode, Url};
+use http::header::{HOST, HeaderMap, HeaderValue};
+use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
-use super::remedy;
-use super::sts::{self, Role};
+use super::{remedy, sts};
 use crate::domain::Timestamp;
-use crate::store::credentials::asked::{Asked, asked};
-use crate::store::credentials::{self, Ask, Credentials, Fetched, NoCredentials, Source, Tools, files};
+use crate::store::credentials::{self, Ask, Credentials, Fetched, NoCredentials, Role, Source, Tools, files};
 use crate::store::s3::sign::{self, PAYLOAD_HEADER, Request, Signer};
 use crate::units::Secret;
 
@@ -22,6 +20,8 @@ pub(super) struct AssumeRole {
     pub(super) by: Source,
     /// Which one.
     pub(super) role: Role,
+    /// The region that the question is signed for.
+    pub(super) region: String,
 }
 
 /// A role that whoever has a token of somebody else's may assume: a pod of
@@ -41,7 +41,7 @@ impl Ask for AssumeRole {
     }
 
     fn origin(&self) -> String {
-        format!("{} for {}, which {} assumes", self.role.endpoint, self.role.arn, self.by.key_and_origin())
+        self.role.assumed_by(&self.by)
     }
 
     fn remedy(&self, code: &str) -> String {
@@ -55,10 +55,11 @@ impl Ask for AssumeRole {
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let by = self.by.fetch(tools).await?.credentials;
         let form = sts::assume_role(&self.role);
-        let headers = signed(&self.role, &by, tools.clock.now(), &form);
+        let headers = signed(&self.role.endpoint, &self.region, &by, tools.clock.now(), &form);
         let headers =
             headers.ok_or_else(|| NoCredentials::for_good("Sts", "the access key cannot stand in a header"))?;
-        ask("AssumeRole", &self.role, tools, headers, form).await
+        let read = |text: &str, now| sts::read("AssumeRole", text, now);
+        self.role.ask(tools, headers, form, read, sts::refusal).await
     }
 }
 
@@ -69,7 +70,7 @@ impl Ask for WebIdentity {
     }
 
     fn origin(&self) -> String {
-        format!("{} for {}, by the token in {}", self.role.endpoint, self.role.arn, self.token.display())
+        self.role.shown_token(&self.token)
     }
 
     fn remedy(&self, code: &str) -> String {
@@ -79,13 +80,14 @@ impl Ask for WebIdentity {
     async fn fetch(&self, tools: &Tools) -> Result<Fetched, NoCredentials> {
         let token = Secret::new(files::read(&self.token).await?.trim());
         let form = sts::assume_role_with_web_identity(&self.role, &token);
-        ask("AssumeRoleWithWebIdentity", &self.role, tools, HeaderMap::new(), form).await
+        let read = |text: &str, now| sts::read("AssumeRoleWithWebIdentity", text, now);
+        self.role.ask(tools, HeaderMap::new(), form, read, sts::refusal).await
     }
 }
 
 /// The headers of a signed question.
-fn signed(role: &Role, by: &Credentials, at: Timestamp, form: &str) -> Option<HeaderMap> {
-    let url = Url::parse(&role.endpoint).ok()?;
+fn signed(endpoint: &str, region: &str, by: &Credentials, at: Timestamp, form: &str) -> Option<HeaderMap> {
+    let url = Url::parse(endpoint).ok()?;
     let host = url
         .port()
         .map_or_else(|| url.host_str().map(ToOwned::to_owned), |port| Some(format!("{}:{port}", url.host_str()?)))?;
@@ -96,32 +98,9 @@ fn signed(role: &Role, by: &Credentials, at: Timestamp, form: &str) -> Option<He
         access_key_id: &by.access_key_id,
         access_key_secret: by.access_key_secret.expose(),
         session_token: by.security_token.as_ref().map(Secret::expose),
-        region: &role.region,
+        region,
         service: "sts",
     };
     sign::sign(&signer, at, &Request { method: "POST", path: url.path(), query: &[] }, &mut headers).ok()?;
     Some(headers)
-}
-
-async fn ask(
-    action: &str,
-    role: &Role,
-    tools: &Tools,
-    mut headers: HeaderMap,
-    form: String,
-) -> Result<Fetched, NoCredentials> {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-    let sent = tools.client.post(&role.endpoint).headers(headers).body(form).send().await;
-    let Asked { status, text, now } = asked("STS", sent).await?;
-    if status.is_success() {
-        return sts::read(action, &text, now)
-            .map_err(|why| NoCredentials::for_now("Sts", format!("the answer of {}: {why}", role.endpoint)));
-    }
-    let (code, request_id) = sts::refusal(&text);
-    // Its own sentence may repeat what we sent.
-    let message = format!("{} refused {} (request id {request_id})", role.endpoint, role.arn);
-    let is_transient =
-        status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || code.contains("Throttling");
-    let code = if code.is_empty() { format!("Http{}", status.as_u16()) } else { code };
-    Err(NoCredentials { code, message, is_transient, kind: None, remedy: None })
 }

@@ -1,33 +1,12 @@
 //! What is asked of STS, as AWS has it and MinIO too, and what it answers. Pure.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
 use crate::domain::Timestamp;
-use crate::store::credentials::{Credentials, Fetched, said};
+use crate::store::credentials::{Credentials, Fetched, Role, said};
 use crate::store::remote::encode::encode_query;
 use crate::store::remote::xml;
 use crate::units::Secret;
-
-/// A role, and how it is assumed.
-#[derive(Clone, Debug)]
-pub(super) struct Role {
-    /// `https://sts.eu-central-1.amazonaws.com`
-    pub(super) endpoint: String,
-    /// The region that requests are signed for.
-    pub(super) region: String,
-    /// `arn:aws:iam::123456789012:role/uploads`
-    pub(super) arn: String,
-    /// What the session is called in the audit log.
-    pub(super) session_name: String,
-    /// For how long.
-    pub(super) duration: Duration,
-    /// What the role's trust policy may ask for.
-    pub(super) external_id: Option<String>,
-    /// Narrows what the session may do.
-    pub(super) policy: Option<String>,
-}
 
 /// The form of an `AssumeRole`, which is signed.
 pub(super) fn assume_role(role: &Role) -> String {
@@ -103,6 +82,8 @@ pub(super) fn refusal(text: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_795_165_868_000); // 2026-11-20T09:11:08Z
@@ -144,7 +125,6 @@ mod tests {
     fn a_form_says_what_is_known_and_no_more() {
         let role = Role {
             endpoint: String::new(),
-            region: String::new(),
             arn: "arn:aws:iam::1:role/r".to_owned(),
             session_name: "s".to_owned(),
             duration: Duration::from_secs(900),
