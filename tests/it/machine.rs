@@ -2,6 +2,7 @@
 //! of descriptors, cannot write to its disk, sets its clock. Most of it needs
 //! root; without it, a test says which command it could not run.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -191,9 +192,47 @@ impl Failing {
 
     /// The calls that failed, one line each.
     pub(crate) fn struck(&self) -> Vec<String> {
-        let calls = fs::read_to_string(self.log.path().join("calls")).unwrap_or_default();
-        calls.lines().filter(|line| line.contains("INJECTED")).map(ToOwned::to_owned).collect()
+        joined(&fs::read_to_string(self.log.path().join("calls")).unwrap_or_default())
+            .into_iter()
+            .filter(|call| call.contains("INJECTED"))
+            .collect()
     }
+}
+
+/// The calls of a tracer's log. One that another thread's came in between
+/// stands there in two lines; here it is whole again.
+fn joined(log: &str) -> Vec<String> {
+    let mut begun = HashMap::new();
+    let mut calls = Vec::new();
+    for line in log.lines() {
+        let (thread, call) = line.split_once(' ').unwrap_or(("", line));
+        let call = call.trim_start();
+        if let Some(begins) = call.strip_suffix("<unfinished ...>") {
+            begun.insert(thread, begins);
+        } else if let Some((_, ends)) = call.split_once("resumed>").filter(|_| call.starts_with("<... ")) {
+            calls.push(format!("{thread} {}{ends}", begun.remove(thread).unwrap_or_default()));
+        } else {
+            calls.push(line.to_owned());
+        }
+    }
+    calls
+}
+
+#[test]
+fn calls_that_overlap_are_read_whole() {
+    let log = "\
+71  fdatasync(12</a/data> <unfinished ...>
+72  fdatasync(13</a/data> <unfinished ...>
+71  <... fdatasync resumed>) = -1 EIO (Input/output error) (INJECTED)
+73  fsync(14</a>) = 0
+72  <... fdatasync resumed>) = -1 EIO (Input/output error) (INJECTED)
+";
+    let calls = [
+        "71 fdatasync(12</a/data> ) = -1 EIO (Input/output error) (INJECTED)",
+        "73  fsync(14</a>) = 0",
+        "72 fdatasync(13</a/data> ) = -1 EIO (Input/output error) (INJECTED)",
+    ];
+    assert_eq!(joined(log), calls);
 }
 
 impl Drop for Failing {
