@@ -92,7 +92,8 @@ CREATE TABLE parts (
 );
 
 CREATE TABLE files (
-    id           UUID    NOT NULL PRIMARY KEY REFERENCES uploads (id),
+    -- Of its upload. No foreign key: they are written together, and it would be looked up for each.
+    id           UUID    NOT NULL PRIMARY KEY,
     owner        TEXT    NOT NULL,
     file_id      TEXT    NOT NULL,
     file_name    TEXT    NOT NULL,

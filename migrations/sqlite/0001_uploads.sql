@@ -92,7 +92,8 @@ CREATE TABLE parts (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE files (
-    id           BLOB    NOT NULL PRIMARY KEY REFERENCES uploads (id),
+    -- Of its upload. No foreign key: they are written together, and it would be looked up for each.
+    id           BLOB    NOT NULL PRIMARY KEY,
     owner        TEXT    NOT NULL,
     file_id      TEXT    NOT NULL,
     file_name    TEXT    NOT NULL,
@@ -179,7 +180,7 @@ CREATE TABLE objects_underway (
     condemned   INTEGER NOT NULL DEFAULT FALSE,
     -- Until when on the lease clock whoever puts it, or removes it, is alone with it.
     lease_until INTEGER NOT NULL DEFAULT 0
-);
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX objects_underway_by_age ON objects_underway (begun_at);
 CREATE INDEX objects_underway_leased ON objects_underway (lease_until) WHERE lease_until <> 0;

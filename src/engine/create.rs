@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::domain::event::{EventKind, Subject};
 use crate::domain::rules::{self, Declared};
-use crate::domain::{Checksum, FileId, Geometry, Grant, Plan, Refusal, State, Terms, Upload, UploadId};
+use crate::domain::{Checksum, FileId, Geometry, Grant, Plan, Refusal, State, Terms, Timestamp, Upload, UploadId};
 use crate::engine::hooks::{Alone, Requester};
-use crate::engine::{Engine, EngineError, keys};
-use crate::ledger::{Creation, KeyOrigin, NewUpload};
+use crate::engine::keys::Shape;
+use crate::engine::{Engine, EngineError};
+use crate::ledger::{Creation, Intent, KeyOrigin, NewUpload};
 
 /// What a client says of a file it wants to upload.
 #[derive(Clone, Debug)]
@@ -219,17 +220,42 @@ impl Engine {
         wanted: &CreateUpload,
         geometry: Geometry,
     ) -> Result<NewUpload, EngineError> {
+        let at = self.shared.clock.now();
+        self.describe_as(grant, wanted, geometry, self.draw(&self.shape(grant, wanted, at), at)?)
+    }
+
+    /// What its key will look like.
+    pub(super) fn shape(&self, grant: &Grant, wanted: &CreateUpload, at: Timestamp) -> Shape {
+        let template = &self.shared.settings.upload.key_template;
+        Shape::new(template, grant.terms.key_prefix.as_ref(), &grant.owner, &wanted.file_name, at)
+    }
+
+    /// An id, and a key by lot.
+    pub(super) fn draw(&self, shape: &Shape, at: Timestamp) -> Result<Intent, EngineError> {
+        let clock = &self.shared.clock;
+        let template = || self.shared.settings.upload.key_template.clone();
+        let key = shape.key(clock.random());
+        let key =
+            key.ok_or_else(|| EngineError::Broken(format!("upload.key_template makes no key: {}", template())))?;
+        Ok(Intent { id: UploadId(clock.uuid_v7()), key, at })
+    }
+
+    /// The same row with this id and key.
+    pub(super) fn describe_as(
+        &self,
+        grant: &Grant,
+        wanted: &CreateUpload,
+        geometry: Geometry,
+        Intent { id, key, .. }: Intent,
+    ) -> Result<NewUpload, EngineError> {
         for kinds in self.kinds(&grant.terms) {
             kinds.allow_name(&wanted.file_name, wanted.content_type.as_deref())?;
         }
         let clock = &self.shared.clock;
         let (at, upload) = (clock.now(), &self.shared.settings.upload);
-        let (prefix, owner) = (grant.terms.key_prefix.as_ref(), &grant.owner);
-        let key = keys::object_key(&upload.key_template, prefix, owner, &wanted.file_name, at, clock.random())
-            .ok_or_else(|| EngineError::Broken(format!("upload.key_template makes no key: {}", upload.key_template)))?;
         Ok(NewUpload {
-            id: UploadId(clock.uuid_v7()),
-            owner: owner.clone(),
+            id,
+            owner: grant.owner.clone(),
             file_id: wanted.file_id.clone().unwrap_or_else(|| FileId::from_random(clock.random())),
             file_name: wanted.file_name.clone(),
             content_type: wanted.content_type.clone(),

@@ -52,7 +52,8 @@ impl Engine {
         let plan = Plan::restore(bytes, u32::from(bytes > 0), bytes)
             .ok_or_else(|| EngineError::Broken("a file of one chunk has no plan".to_owned()))?;
         let wanted = wanted.granted(grant)?;
-        let new = self.describe(grant, &wanted, Geometry::Fixed(plan))?;
+        let mut lot = self.lot(grant, &wanted)?;
+        let new = self.describe_as(grant, &wanted, Geometry::Fixed(plan), lot.intent().clone())?;
         // Of a small one it is cheaper to find out at the end.
         if bytes > ASK_FIRST_BYTES {
             self.refuse_early(owner, wanted.file_id.as_ref(), bytes).await?;
@@ -71,7 +72,9 @@ impl Engine {
                 (body, self.turn(owner, pace, &reins).await?)
             }
         };
-        let has_remains = match self.intend(&new).await? {
+        let intended =
+            if lot.spend(&new.key) { Intended::Yes { has_remains: false } } else { self.intend(&new).await? };
+        let has_remains = match intended {
             Intended::Yes { has_remains } => has_remains,
             Intended::No { known: Some(known), .. } => {
                 drop(turn);

@@ -9,9 +9,7 @@ use crate::domain::{ObjectKey, Owner, Timestamp};
 /// The placeholders a template may have.
 pub const PLACEHOLDERS: [&str; 6] = ["owner", "yyyy", "MM", "dd", "random", "ext"];
 
-/// Fills the template in. `None` when the result is no key, which
-/// configuration has checked for ordinary owners. A prefix takes the place of
-/// all folders up to the owner's; of a template without an owner it comes first.
+/// The key of an upload.
 pub fn object_key(
     template: &str,
     prefix: Option<&KeyPrefix>,
@@ -20,19 +18,37 @@ pub fn object_key(
     at: Timestamp,
     random: u128,
 ) -> Option<ObjectKey> {
-    let (year, month, day) = at.date();
-    let (prefix, template) = match prefix {
-        Some(prefix) => (prefix.as_str(), template.split_once("{owner}/").map_or(template, |(_, rest)| rest)),
-        None => ("", template),
-    };
-    let key = template
-        .replace("{owner}", &owner_segment(owner))
-        .replace("{yyyy}", &format!("{year:04}"))
-        .replace("{MM}", &format!("{month:02}"))
-        .replace("{dd}", &format!("{day:02}"))
-        .replace("{random}", &format!("{random:032x}"))
-        .replace("{ext}", &extension(file_name));
-    ObjectKey::parse(&format!("{prefix}{key}"))
+    Shape::new(template, prefix, owner, file_name, at).key(random)
+}
+
+/// A key but for what is drawn by lot: a template with all else filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape(String);
+
+impl Shape {
+    /// A prefix takes the place of all folders up to the owner's; of a template
+    /// without an owner it comes first.
+    pub fn new(template: &str, prefix: Option<&KeyPrefix>, owner: &Owner, file_name: &str, at: Timestamp) -> Self {
+        let (year, month, day) = at.date();
+        let (prefix, template) = match prefix {
+            Some(prefix) => (prefix.as_str(), template.split_once("{owner}/").map_or(template, |(_, rest)| rest)),
+            None => ("", template),
+        };
+        // None of these may have braces in it.
+        let key = template
+            .replace("{owner}", &owner_segment(owner))
+            .replace("{yyyy}", &format!("{year:04}"))
+            .replace("{MM}", &format!("{month:02}"))
+            .replace("{dd}", &format!("{day:02}"))
+            .replace("{ext}", &extension(file_name));
+        Self(format!("{prefix}{key}"))
+    }
+
+    /// The key with this lot. `None` when it is no key, which configuration has
+    /// checked for ordinary owners.
+    pub fn key(&self, random: u128) -> Option<ObjectKey> {
+        ObjectKey::parse(&self.0.replace("{random}", &format!("{random:032x}")))
+    }
 }
 
 /// The owner as it is where that is plain, else a hash of it.

@@ -2,6 +2,7 @@
 //! its own; what they decide is decided in `domain::rules`.
 
 pub mod abort;
+mod ahead;
 pub mod config;
 pub mod create;
 pub mod deliver;
@@ -92,6 +93,7 @@ struct Shared {
     stopping: CancellationToken,
     turns: turns::Turns,
     slots: slots::Slots,
+    ahead: ahead::Ahead,
     /// Who asks the store to begin a multipart upload.
     beginnings: Gates<UploadId>,
     merges: finish::Merges,
@@ -114,6 +116,7 @@ impl Engine {
             stopping: CancellationToken::new(),
             turns,
             slots: slots::Slots::default(),
+            ahead: ahead::Ahead::default(),
             beginnings: Gates::default(),
             merges: finish::Merges::default(),
             listings: direct::Listings::default(),
@@ -148,6 +151,7 @@ impl Engine {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.forget_ahead().await;
     }
 
     /// Bounds of chunks: each is one part of the store.

@@ -101,6 +101,7 @@ impl Engine {
     /// Of several gateways each finishes merges, which are leased one by one;
     /// one of them does the rest for all.
     async fn turn_of(&self, sweeper: &mut Sweeper) -> Result<Swept, EngineError> {
+        self.forget_unused().await;
         let merges = self.finish_abandoned(sweeper).await?;
         let ledger = &self.shared.ledger;
         let Some(claim) = ledger.claim_job(JOB).await? else { return Ok(Swept { merges, ..Swept::default() }) };

@@ -220,7 +220,7 @@ async fn insert_many(conn: &mut Conn, rows: impl Iterator<Item = Value>) -> Resu
                 begins:bigint} WHERE TRUE ORDER BY r.owner, r.file_id ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING \
                 RETURNING id";
     let mut inserted = HashSet::new();
-    for row in conn.rows(sql(text).bind_rows(rows)).await? {
+    for row in conn.rows_of(text, rows).await? {
         inserted.insert(Reader::new(&row, "uploads", &["id"]).get("id")?);
     }
     Ok(inserted)

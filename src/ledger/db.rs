@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -31,9 +32,15 @@ enum Of {
 }
 
 /// The longest that Postgres may be silent while it is asked something. It ends
-/// its own part sooner (`open::POSTGRES_LIMITS`), so whoever is silent for so
+/// its own part sooner (`open::POSTGRES_SESSION`), so whoever is silent for so
 /// long is not there any more, although its connection is.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// The most bytes of rows that a statement brings Postgres: with what is around
+/// them they are one record of TLS. A second one would wait for the first to be
+/// acknowledged, tens of milliseconds, for the driver leaves Nagle's algorithm
+/// on (launchbadge/sqlx#4335).
+const ROWS_BYTES_MAX: usize = 14 << 10;
 
 /// A value on its way into a statement.
 #[derive(Clone, Debug)]
@@ -217,6 +224,27 @@ impl Conn {
         Ok(self.execute(statement).await? > 0)
     }
 
+    /// Runs it once for all of these rows (`Statement::bind_rows`), or for a few
+    /// of them at a time, and gives back the rows that it returns.
+    pub(super) fn rows_of(
+        &mut self,
+        text: &'static str,
+        rows: impl Iterator<Item = serde_json::Value>,
+    ) -> BoxFuture<'_, Result<Vec<Row>, LedgerError>> {
+        let bytes_max = match &self.of {
+            Of::Sqlite(_) => usize::MAX,
+            Of::Postgres(_) => ROWS_BYTES_MAX,
+        };
+        let pieces = pieces(rows, bytes_max);
+        Box::pin(async move {
+            let mut returned = Vec::new();
+            for piece in pieces {
+                returned.extend(self.rows(sql(text).bind(piece)).await?);
+            }
+            Ok(returned)
+        })
+    }
+
     /// All its rows.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, LedgerError> {
         self.busy = true;
@@ -247,6 +275,23 @@ impl Conn {
         self.busy = false;
         Ok(row?)
     }
+}
+
+/// Lists of rows, in JSON, each no longer than this if it has more than one.
+fn pieces(rows: impl Iterator<Item = serde_json::Value>, bytes_max: usize) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    for row in rows {
+        let row = row.to_string();
+        match pieces.last_mut() {
+            Some(last) if last.len() + row.len() < bytes_max => {
+                last.push(',');
+                last.push_str(&row);
+            }
+            Some(_) | None => pieces.push(format!("[{row}")),
+        }
+    }
+    pieces.iter_mut().for_each(|piece| piece.push(']'));
+    pieces
 }
 
 /// The answer, unless there is none for too long.
@@ -337,5 +382,21 @@ impl From<Vec<String>> for Value {
 impl From<bool> for Value {
     fn from(v: bool) -> Self {
         Self::Bool(v)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_pieces() {
+        let cut = |bytes_max| pieces((0..5).map(|n| json!({"n": n})), bytes_max);
+        assert_eq!(cut(usize::MAX), [r#"[{"n":0},{"n":1},{"n":2},{"n":3},{"n":4}]"#]);
+        assert_eq!(cut(17), [r#"[{"n":0},{"n":1}]"#, r#"[{"n":2},{"n":3}]"#, r#"[{"n":4}]"#]);
+        assert_eq!(cut(0).len(), 5, "one is taken however long it is");
+        assert!(pieces(std::iter::empty(), 17).is_empty());
     }
 }

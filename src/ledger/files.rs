@@ -15,7 +15,7 @@ use crate::ledger::owners::{self, Allowance};
 use crate::ledger::rows::{Reader, file_columns};
 use crate::ledger::wish::NewUpload;
 use crate::ledger::writer::Alike;
-use crate::ledger::{End, Ledger, rows, underway, uploads, written};
+use crate::ledger::{End, Ledger, rows, underway, uploads};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, Le
                 WHERE TRUE ORDER BY r.owner, r.file_id ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING \
                 RETURNING id";
     let mut inserted = HashSet::new();
-    for row in conn.rows(sql(text).bind_rows(files.iter().map(NewFile::row))).await? {
+    for row in conn.rows_of(text, files.iter().map(NewFile::row)).await? {
         inserted.insert(Reader::new(&row, "uploads", &["id"]).get::<Uuid>("id")?);
     }
     let done: Vec<bool> = files.iter().map(|file| inserted.contains(&file.new.id.0)).collect();
@@ -163,11 +163,19 @@ async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, Le
         return Ok(Recording::Done(done));
     }
     let ids: Vec<Uuid> = recorded().map(|file| file.new.id.0).collect();
+    let verified = recorded().filter(|file| file.file.declared.is_some_and(|(_, verified)| verified));
+    let verified: Vec<Uuid> = verified.map(|file| file.new.id.0).collect();
     let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND upload_id {any_id 2} AND NOT condemned";
-    if conn.execute(sql(text).bind(keys).bind(ids)).await? < inserted.len() as u64 {
+    if conn.execute(sql(text).bind(keys).bind(ids.clone())).await? < inserted.len() as u64 {
         return Ok(Recording::Condemned);
     }
-    written::insert_files(conn, recorded().map(|file| &file.file)).await?;
+    // All of it stands in their uploads' rows by now.
+    let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
+                crc64, completed_at, declared, verified) \
+                SELECT u.id, u.owner, u.file_id, u.file_name, u.content_type, u.metadata, u.object_key, u.etag, \
+                u.file_bytes, u.crc64, u.completed_at, u.checksum, u.id {any_id 2} \
+                FROM uploads u WHERE u.id {any_id 1}";
+    conn.execute(sql(text).bind(ids).bind(verified)).await?;
     let events: Vec<NewEvent> = recorded().flat_map(|file| file.events.iter().cloned()).collect();
     outbox::announce(conn, &events).await?;
     // The same for all: it is configured.

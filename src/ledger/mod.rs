@@ -77,7 +77,7 @@ pub use record::{RecordChunk, Recorded};
 pub use states::Failing;
 pub use sweeping::{Remains, RemainsClaim};
 pub use tokens::{Family, KeySecret, SigningKey};
-pub use underway::{Claim, Orphan};
+pub use underway::{Claim, Intent, Orphan};
 pub use uploads::SessionSet;
 pub use wish::{KeyOrigin, NewUpload};
 

@@ -51,8 +51,13 @@ const CHUNK_CONNECTIONS: u32 = 2;
 /// middle of a transaction keeps its locks no longer than this, and nobody waits
 /// for them for good. Set on each connection rather than in its start-up packet,
 /// which poolers in between refuse.
-const POSTGRES_LIMITS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; \
-                               SET idle_in_transaction_session_timeout = '10s'";
+///
+/// And how it goes about it: rows come and go in some tables so quickly that
+/// what Postgres knows of these is never true, and it would read them from end
+/// to end, with all that was removed since. There is an index for whatever is
+/// asked here.
+const POSTGRES_SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; \
+                                SET idle_in_transaction_session_timeout = '10s'; SET enable_seqscan = off";
 
 impl Ledger {
     /// Opens the ledger to read and write: connects (waiting up to
@@ -320,7 +325,7 @@ pub(super) fn postgres_pool(config: &DatabaseConfig, options: PgConnectOptions) 
             .max_lifetime(config.max_lifetime)
             .acquire_timeout(config.acquire_timeout)
             .after_connect(|connection, _| {
-                Box::pin(async move { sqlx::raw_sql(POSTGRES_LIMITS).execute(connection).await.map(drop) })
+                Box::pin(async move { sqlx::raw_sql(POSTGRES_SESSION).execute(connection).await.map(drop) })
             })
             .connect_lazy_with(options.clone())
     };

@@ -238,7 +238,7 @@ pub(super) async fn announce(conn: &mut Conn, events: &[NewEvent]) -> Result<(),
                 SELECT r.id, r.kind, r.upload_id, r.owner, r.body, r.created_at \
                 FROM {rows 1 id:text kind:text upload_id:uuid owner:text body:text created_at:bigint} \
                 WHERE TRUE ON CONFLICT (id) DO NOTHING";
-    conn.execute(sql(text).bind_rows(rows)).await?;
+    conn.rows_of(text, rows).await?;
     let rows = events.iter().flat_map(|event| {
         let row = |endpoint| json!({"event_id": event.id.as_str(), "endpoint": endpoint, "at": event.at.millis()});
         event.endpoints.iter().map(row)
@@ -246,5 +246,5 @@ pub(super) async fn announce(conn: &mut Conn, events: &[NewEvent]) -> Result<(),
     let text = "INSERT INTO deliveries (event_id, endpoint, next_attempt_at) \
                 SELECT r.event_id, r.endpoint, r.at FROM {rows 1 event_id:text endpoint:text at:bigint} \
                 WHERE TRUE ON CONFLICT (event_id, endpoint) DO NOTHING";
-    conn.execute(sql(text).bind_rows(rows)).await.map(drop)
+    conn.rows_of(text, rows).await.map(drop)
 }

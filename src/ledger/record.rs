@@ -128,7 +128,7 @@ async fn insert(
                 ON CONFLICT (upload_id, chunk_index) DO NOTHING RETURNING upload_id, chunk_index";
     let rows = by_key.values().map(|record| row(record));
     let mut inserted = BTreeSet::new();
-    for row in conn.rows(sql(text).bind_rows(rows)).await? {
+    for row in conn.rows_of(text, rows).await? {
         let read = Reader::new(&row, "chunks", &["upload_id", "chunk_index"]);
         inserted.insert((read.get("upload_id")?, read.count("chunk_index")?));
     }

@@ -52,19 +52,29 @@ pub(super) struct Term {
     millis: i64,
 }
 
-/// An object that is about to be put.
+/// An object that is about to be put, under a key that was drawn by lot.
 #[derive(Clone, Debug)]
-struct Intent {
-    id: UploadId,
-    key: ObjectKey,
-    at: Timestamp,
+pub struct Intent {
+    /// Which upload's it will be.
+    pub id: UploadId,
+    /// Where it will lie.
+    pub key: ObjectKey,
+    /// Now.
+    pub at: Timestamp,
 }
+
+struct Intents(Vec<Intent>);
 
 impl Ledger {
     /// Says that an object is about to be put under this key, which was drawn
     /// by lot: before it is, so that the sweeper finds what a crash leaves.
     pub async fn intend_object(&self, id: UploadId, key: &ObjectKey, at: Timestamp) -> Result<(), LedgerError> {
-        self.writer()?.together(Intent { id, key: key.clone(), at }).await.map(drop)
+        self.intend_objects(vec![Intent { id, key: key.clone(), at }]).await
+    }
+
+    /// The same of many.
+    pub async fn intend_objects(&self, intents: Vec<Intent>) -> Result<(), LedgerError> {
+        self.writer()?.together(Intents(intents)).await.map(drop)
     }
 
     /// The same for a key that the application chose. It lasts as a lease does.
@@ -92,6 +102,15 @@ impl Ledger {
     pub async fn leave_object(&self, id: UploadId, key: &ObjectKey) -> Result<(), LedgerError> {
         let text = "UPDATE objects_underway SET lease_until = 0 WHERE object_key = $1 AND upload_id = $2";
         self.run(sql(text).bind(key.as_str()).bind(id.0)).await.map(drop)
+    }
+
+    /// Nobody will put any of these.
+    pub async fn forget_intents(&self, intents: &[Intent]) -> Result<(), LedgerError> {
+        let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND upload_id {any_id 2} \
+                    AND owner IS NULL";
+        let keys: Vec<String> = intents.iter().map(|intent| intent.key.as_str().to_owned()).collect();
+        let ids: Vec<Uuid> = intents.iter().map(|intent| intent.id.0).collect();
+        self.run(sql(text).bind(keys).bind(ids)).await.map(drop)
     }
 
     /// There is no object of this upload under this key that has no file.
@@ -142,18 +161,20 @@ impl Ledger {
     }
 }
 
-impl Alike for Intent {
+impl Alike for Intents {
     const IS_ONE_STATEMENT: bool = true;
     const SHARES_ON_POSTGRES: bool = true;
     const IS_TRIED_ALONE: bool = false;
 
     fn write<'c>(conn: &'c mut Conn, all: &'c [Self]) -> BoxFuture<'c, Result<Option<Vec<bool>>, LedgerError>> {
-        Box::pin(async move { intend_many(conn, all).await.map(|()| Some(vec![true; all.len()])) })
+        Box::pin(async move {
+            intend_many(conn, all.iter().flat_map(|some| &some.0)).await.map(|()| Some(vec![true; all.len()]))
+        })
     }
 }
 
-/// Records many intents in one statement.
-async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(), LedgerError> {
+/// Records many intents. Each is one for itself, whatever becomes of the others.
+async fn intend_many(conn: &mut Conn, intents: impl Iterator<Item = &Intent>) -> Result<(), LedgerError> {
     let text = "INSERT INTO objects_underway (object_key, upload_id, begun_at) \
                 SELECT r.object_key, r.upload_id, r.begun_at \
                 FROM {rows 1 object_key:text upload_id:uuid begun_at:bigint} \
@@ -162,7 +183,7 @@ async fn intend_many(conn: &mut Conn, intents: &[Intent]) -> Result<(), LedgerEr
         let id = intent.id.0.simple().to_string();
         json!({"object_key": intent.key.as_str(), "upload_id": id, "begun_at": intent.at.millis()})
     };
-    conn.execute(sql(text).bind_rows(intents.iter().map(row))).await.map(drop)
+    conn.rows_of(text, intents.map(row)).await.map(drop)
 }
 
 /// Claims the key that the application chose for an upload. Of several that

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::domain::File;
-use crate::ledger::db::{Conn, sql};
+use crate::ledger::db::Conn;
 use crate::ledger::error::LedgerError;
 use crate::ledger::size;
 
@@ -35,7 +35,7 @@ pub(super) async fn insert_files(conn: &mut Conn, files: impl Iterator<Item = &F
             "verified": file.declared.is_some_and(|(_, verified)| verified),
         })
     };
-    conn.execute(sql(text).bind_rows(files.map(row))).await.map(drop)
+    conn.rows_of(text, files.map(row)).await.map(drop)
 }
 
 /// A client's pairs as their column holds them.

@@ -2,16 +2,19 @@
 //! dies and whoever leaves.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use chunkgate::clock::{Clock as _, SystemClock};
 
-use crate::harness::{Gateway, KIB, MIB, On, content, sha256};
+use crate::harness::{Answer, Gateway, KIB, MIB, On, content, sha256};
 
 /// kill -9 at random moments, again and again: what was acknowledged is still
 /// there each time, and only what is missing is sent.
@@ -81,7 +84,6 @@ fn kill(gateway: &Gateway) {
 
 /// Four at once; the indexes that were acknowledged.
 async fn send(gateway: &Gateway, file_id: &str, bytes: &[u8], missing: &[usize], chunk: usize) -> Vec<usize> {
-    use futures_util::StreamExt as _;
     let puts = missing.iter().map(|&index| async move {
         let piece = &bytes[index * chunk..bytes.len().min((index + 1) * chunk)];
         let answer = gateway.try_put(file_id, index, piece.to_vec()).await;
@@ -100,6 +102,63 @@ async fn killed_fifty_times_on_oss_and_postgres() {
     kills(On::OssAndPostgres, 50).await;
 }
 
+/// Small files, sixteen at once, so that objects are intended before anybody
+/// wants them: whatever a crash leaves of all that is gone after a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_among_small_files() {
+    for postgres in [false, true] {
+        let url = crate::postgres::new_database().await;
+        let mut settings = vec![("SWEEP__ORPHAN_AFTER", "4s"), ("SWEEP__INTERVAL", "500ms")];
+        if postgres {
+            settings.push(("DATABASE__URL", &url));
+        }
+        let mut gateway = Gateway::start_with(On::FileAndSqlite, &settings).await;
+        let bytes = content(16 * KIB, 77);
+        let mut acknowledged = BTreeSet::new();
+        for round in 0..8u64 {
+            let names = (0..400).map(|n| format!("small-{round}-{n}"));
+            let puts = names.map(|name| async {
+                let sent = gateway.request(Method::POST, &format!("/files?fileId={name}&fileName=a.bin"));
+                let answer = Answer::read(sent.body(bytes.clone()).send().await.ok()?).await?;
+                (answer.status == 201).then_some(name)
+            });
+            let sending = futures_util::stream::iter(puts).buffer_unordered(16).filter_map(std::future::ready);
+            let burning = async {
+                tokio::time::sleep(Duration::from_millis(60 + 35 * round)).await;
+                kill(&gateway);
+            };
+            acknowledged.extend(tokio::join!(sending.collect::<Vec<_>>(), burning).0);
+            gateway.crash_and_restart().await;
+        }
+        assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+        for name in &acknowledged {
+            assert!(gateway.download(name).await == bytes, "{name} was acknowledged");
+        }
+        let objects = gateway.folder.path().join("data/objects/uploads");
+        let files = gateway.get("/files?page=1&limit=1").await.json["total"].as_u64();
+        let (found, mut left) = (count(&objects), 0);
+        for _ in 0..200 {
+            left = count(&objects);
+            if Some(left) == files {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(Some(left), files, "objects that are no files");
+        println!("{} acknowledged, {found} objects after the last kill, {left} files", acknowledged.len());
+        for name in &acknowledged {
+            assert!(gateway.download(name).await == bytes, "{name} is still there");
+        }
+    }
+}
+
+/// Files in a folder and below it.
+fn count(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
+}
+
+/// The last chunk's client is gone the moment its last byte is out.
 /// The last chunk's client is gone the moment its last byte is out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_vanishes_after_its_last_byte_has_uploaded() {

@@ -13,6 +13,10 @@ use crate::ledger::record::{self, Entry, RecordChunk, Recorded};
 use crate::ledger::writer::group::{Group, answer, counted};
 use crate::ledger::writer::{Reply, Transaction, alone};
 
+/// So many chunks are one statement; more are several (`Conn::rows_of`), which a
+/// transaction holds together.
+const TOGETHER_MAX: usize = 64;
+
 /// Commits a batch, each kind of write beside the others, or answers all of it
 /// with why not. `Err` when there was no connection in time: then whoever waits
 /// behind this batch need not wait for another attempt.
@@ -67,7 +71,7 @@ async fn try_chunks(
     again: bool,
 ) -> Result<Result<(Conn, Vec<Entry>), LedgerError>, LedgerError> {
     let mut conn = acquire(writer).await?;
-    let recorded = if record::is_plain(records) {
+    let recorded = if records.len() <= TOGETHER_MAX && record::is_plain(records) {
         record::record(&mut conn, records, again).await
     } else {
         in_transaction(&mut conn, records, again).await

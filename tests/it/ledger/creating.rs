@@ -266,11 +266,12 @@ async fn one_session_is_named_once(gate: Gate) {
 }
 
 async fn a_small_file_is_there_at_once(gate: Gate) {
-    let wish = gate.wish("a", plan(1));
+    let mut wish = gate.wish("a", plan(1));
+    wish.checksum = Some(Checksum::parse_tagged("md5:900150983cd24fb0d6963f7d28e17f72").unwrap());
     let upload = gate.upload("model", 1).await;
     let mut file = gate.file(&upload);
-    (file.id, file.file_id) = (wish.id, wish.file_id.clone());
-    file.declared = Some((Checksum::parse_tagged("md5:900150983cd24fb0d6963f7d28e17f72").unwrap(), true));
+    (file.id, file.file_id, file.key) = (wish.id, wish.file_id.clone(), wish.key.clone());
+    file.declared = wish.checksum.map(|checksum| (checksum, true));
     let events = [gate.event(&upload, EventKind::Completed)];
     assert_eq!(
         gate.ledger.create_file(&wish, &file, Allowance::of_uploads(100), &events).await.unwrap(),
@@ -296,7 +297,7 @@ async fn a_small_file_is_there_at_once(gate: Gate) {
     let given_up = gate.upload("b", 1).await;
     gate.ledger.abort(given_up.id, &[]).await.unwrap();
     let again = gate.wish("b", plan(1));
-    (file.id, file.file_id) = (again.id, again.file_id.clone());
+    (file.id, file.file_id, file.key) = (again.id, again.file_id.clone(), again.key.clone());
     gate.ledger.intend_object(again.id, &file.key, again.at).await.unwrap();
     assert_eq!(
         gate.ledger.create_file(&again, &file, Allowance::of_uploads(100), &[]).await.unwrap(),

@@ -14,8 +14,8 @@ use chunkgate::domain::{
     SessionId, State, Status, Upload, UploadId,
 };
 use chunkgate::ledger::{
-    Allowance, AwaitedFile, Claim, Creation, DeliveryCursor, DeliveryState, Failing, Family, FileFilter, KeyOrigin,
-    KeySecret, Ledger, NewEvent, NewUpload, PageStart, RecordChunk, SigningKey,
+    Allowance, AwaitedFile, Claim, Creation, DeliveryCursor, DeliveryState, Failing, Family, FileFilter, Intent,
+    KeyOrigin, KeySecret, Ledger, NewEvent, NewUpload, PageStart, RecordChunk, SigningKey,
 };
 
 const RECEIVER: &str = "https://app.example/hook";
@@ -203,6 +203,9 @@ impl Asking<'_> {
                 .await
                 .expect("an answer");
             ledger.forget_object(wish.id, &wish.key).await.expect("an answer");
+            let intent = Intent { id: wish.id, key: wish.key.clone(), at: wish.at };
+            ledger.intend_objects(vec![intent.clone()]).await.expect("an answer");
+            ledger.forget_intents(&[intent]).await.expect("an answer");
         }
         self.keys(plan).await;
         ledger.find_file(&Owner::local(), &FileId::parse("small").expect("an id")).await.expect("an answer");
