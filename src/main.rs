@@ -1,6 +1,7 @@
 //! The command line: reads what was asked for and what is configured, starts
 //! the log, and hands over.
 
+use std::hint::black_box;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -23,7 +24,10 @@ const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().into_command() {
-        Command::Serve(args) => serve(&args),
+        Command::Serve(args) => {
+            keep_freed_memory();
+            serve(&args)
+        }
         Command::Migrate(args) => configured(&args, NOBODY_SERVED).and_then(|config| run(app::migrate(config))),
         Command::Sweep(args) => sweep(&args),
         Command::Token(TokenCommand::Key { name }) => app::make_key(&name),
@@ -44,6 +48,15 @@ fn complaint(error: &AppError) -> ExitCode {
         AppError::Configuration(_) => MISUSED,
         AppError::Failed(_) => FAILED,
     })
+}
+
+/// What is freed, glibc's malloc gives back to the kernel beyond a threshold,
+/// and gets again page by page and zeroed. It puts that threshold at twice the
+/// largest block of its own mapping that was freed: here, more than what a
+/// connection holds at a time.
+fn keep_freed_memory() {
+    const BYTES: usize = 2 << 20;
+    drop(black_box(Vec::<u8>::with_capacity(BYTES)));
 }
 
 /// A configuration that is wrong is a finding, as all else is.

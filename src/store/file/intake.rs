@@ -1,10 +1,12 @@
-//! From a body to a file: frames are gathered while a write is under way and
-//! written together, in as few blocking calls as the body's speed allows. A
-//! slow body is written frame by frame and holds no memory; a fast one holds
-//! two batches at most.
+//! From a body to a file: frames are gathered and written together, in as few
+//! blocking calls as the body's speed allows, for each is a way to another
+//! thread and back. A slow body is written frame by frame and holds no memory.
+//! A fast one gathers more and more, also while a write is under way, as long
+//! as there is something left of what all of them share.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -12,13 +14,17 @@ use rustix::io::{Errno, pwritev};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::domain::checksum::Crc64Stream;
+use crate::share::Share;
 use crate::store::file::fault;
 use crate::store::{Body, BodyBroken, StoreError};
 
-/// A batch takes no further frame once it holds this many bytes …
-const BATCH_BYTES: usize = 256 << 10;
+/// A batch takes no further frame once it holds this many bytes, or twice as
+/// many and twice again …
+pub(super) const BATCH_BYTES: RangeInclusive<usize> = 256 << 10..=1 << 20;
 /// … or this many frames.
 const BATCH_FRAMES: usize = 256;
+/// What larger batches share.
+pub(super) const BATCHES_BYTES: usize = 3 << 20;
 
 /// Where a body goes. Both calls block.
 pub(super) trait Sink: Send + 'static {
@@ -35,15 +41,20 @@ pub(super) trait Sink: Send + 'static {
 }
 
 /// Frames that are to be written together.
-#[derive(Default)]
 struct Batch {
     frames: Vec<Bytes>,
     bytes: usize,
+    share: Share,
 }
 
 impl Batch {
     fn has_room(&self) -> bool {
-        self.bytes < BATCH_BYTES && self.frames.len() < BATCH_FRAMES
+        self.bytes < self.share.bytes() && self.frames.len() < BATCH_FRAMES
+    }
+
+    /// Whether it may be filled while another one is written.
+    fn has_second(&self) -> bool {
+        self.share.bytes() > *BATCH_BYTES.start() && self.has_room()
     }
 
     fn push(&mut self, frame: Bytes) {
@@ -54,6 +65,9 @@ impl Batch {
     }
 
     fn take(&mut self) -> Vec<Bytes> {
+        if self.bytes >= self.share.bytes() {
+            self.share.grow();
+        }
         self.bytes = 0;
         std::mem::take(&mut self.frames)
     }
@@ -108,11 +122,15 @@ enum Hand<S: Sink> {
 /// Writes a body of exactly this many bytes into the sink and finishes it. If
 /// the body breaks, the sink is dropped unfinished, and no write of it is
 /// under way any more when this returns.
-pub(super) async fn pump<S: Sink>(body: Body, bytes: u64, sink: S) -> Result<S::Stored, StoreError> {
-    let mut incoming = Incoming { body, left: bytes, batch: Batch::default(), ended: false };
+pub(super) async fn pump<S: Sink>(body: Body, bytes: u64, sink: S, share: Share) -> Result<S::Stored, StoreError> {
+    let batch = Batch { frames: Vec::new(), bytes: 0, share };
+    let mut incoming = Incoming { body, left: bytes, batch, ended: false };
     let mut hand = Hand::Idle(sink);
     loop {
-        if let Err(broken) = incoming.take_ready() {
+        let is_idle = matches!(hand, Hand::Idle(_));
+        if (is_idle || incoming.batch.has_second())
+            && let Err(broken) = incoming.take_ready()
+        {
             settle(hand).await;
             return Err(broken);
         }
@@ -124,7 +142,7 @@ pub(super) async fn pump<S: Sink>(body: Body, bytes: u64, sink: S) -> Result<S::
                 incoming.take(frame)?;
                 Hand::Idle(sink)
             }
-            Hand::Lent(mut writing) if !incoming.ended && incoming.batch.has_room() => tokio::select! {
+            Hand::Lent(mut writing) if !incoming.ended && incoming.batch.has_second() => tokio::select! {
                 sink = &mut writing => Hand::Idle(joined::<S>(sink)?),
                 frame = incoming.body.next() => {
                     if let Err(broken) = incoming.take(frame) {

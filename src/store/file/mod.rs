@@ -68,6 +68,8 @@ struct Inner {
     work: Workshop,
     /// What downloads read at a time.
     downloads: Budget,
+    /// What bodies are written at a time.
+    intakes: Budget,
     boot: Boot,
     clock: Arc<dyn Clock>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
@@ -152,12 +154,12 @@ impl Store for FileStore {
             Some(layout) => {
                 let writer = session.writer(part.number);
                 let sink = in_place::PartSink::new(writer, inner.uploads.clone(), layout, inner.boot, part.bytes)?;
-                intake::pump(part.body, part.bytes, sink).await
+                intake::pump(part.body, part.bytes, sink, inner.intakes.share()).await
             }
             None => {
                 let folders = (inner.uploads.clone(), inner.work.clone());
                 let sink = side::PartSink::new(session, part.number, folders, inner.boot);
-                intake::pump(part.body, part.bytes, sink).await
+                intake::pump(part.body, part.bytes, sink, inner.intakes.share()).await
             }
         }
     }
@@ -192,7 +194,7 @@ impl Store for FileStore {
             key.clone(),
             content_type.map(str::to_owned),
         );
-        intake::pump(body, bytes, sink).await
+        intake::pump(body, bytes, sink, inner.intakes.share()).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<Option<StoredObject>, StoreError> {

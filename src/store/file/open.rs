@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::clock::Clock;
 use crate::share::Budget;
 use crate::store::file::folder::Folder;
+use crate::store::file::intake::{BATCH_BYTES, BATCHES_BYTES};
 use crate::store::file::layout::{DATA, LOCK, OWN, UPLOADS, WORK};
 use crate::store::file::places::Places;
 use crate::store::file::record::Boot;
@@ -76,6 +77,7 @@ impl FileStore {
             uploads: Arc::new(uploads),
             work,
             downloads: Budget::new(DOWNLOADS_BYTES, DOWNLOAD_BYTES),
+            intakes: Budget::new(BATCHES_BYTES, BATCH_BYTES),
             boot,
             clock,
             sessions: Mutex::default(),
