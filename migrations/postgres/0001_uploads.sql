@@ -74,7 +74,9 @@ CREATE TABLE chunks (
     -- Of the part that is this chunk; null for a chunk that lies in a part of `parts`.
     etag        TEXT,
     recorded_at BIGINT  NOT NULL,
-    PRIMARY KEY (upload_id, chunk_index)
+    -- With all that who resumes is told: chunks of many uploads come at the same time, so
+    -- each of one lies on another page.
+    PRIMARY KEY (upload_id, chunk_index) INCLUDE (bytes)
 );
 
 -- What the store holds, where a part is not one chunk.
