@@ -185,7 +185,7 @@ impl Engine {
         let stored = self.shared.store.put_part(target, NewPart { number, bytes, body: body.boxed() }).await;
         let stored = match stored {
             Ok(stored) => stored,
-            Err(error) => return Err(self.not_stored(upload, index, &verdict, error).await),
+            Err(error) => return Err(Box::pin(self.not_stored(upload, index, &verdict, error)).await),
         };
         let Some(crc64) = verdict.crc64() else {
             return Err(EngineError::Broken("the store took a part whose body was not read to its end".to_owned()));
@@ -273,7 +273,7 @@ impl Engine {
             Recorded::PlanDiffers => {
                 return Err(Refusal::conflict("another chunk was recorded with another size meanwhile").into());
             }
-            Recorded::NotOpen => return self.recorded_late(upload, chunk, declared).await,
+            Recorded::NotOpen => return Box::pin(self.recorded_late(upload, chunk, declared)).await,
         };
         let upload = match lesson {
             Some(lesson) => learnt(upload, lesson),

@@ -53,7 +53,8 @@ impl Connections {
         let free = self.shared.free().pop();
         let connection = match free {
             Some(connection) => connection,
-            None => self.shared.options.connect().await?,
+            // Rare, and large: not a part of everybody who waits for a connection.
+            None => Box::pin(self.shared.options.connect()).await?,
         };
         Ok(Connection { of: self.shared.clone(), connection: Some(connection), _place: place })
     }

@@ -160,7 +160,8 @@ pub(super) async fn acquire(pool: &PgPool) -> Result<Conn, LedgerError> {
     const PAUSE: Duration = Duration::from_millis(200);
     let until = Instant::now() + pool.options().get_acquire_timeout();
     loop {
-        match pool.acquire().await {
+        // Large: not a part of everybody who asks the ledger something.
+        match Box::pin(pool.acquire()).await {
             Ok(connection) => return Ok(connection.into()),
             Err(error) if !is_wrong_password(&error) => return Err(error.into()),
             Err(_) if Instant::now() + PAUSE < until => sleep(PAUSE).await,
