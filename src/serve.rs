@@ -69,8 +69,8 @@ impl Default for ServeLimits {
             connections_max: 10_000,
             drain_deadline: Duration::from_secs(25),
             head_bytes_max: 64 << 10,
-            read_bytes: 256 << 10,
-            read_budget_bytes: 20 << 20,
+            read_bytes: 192 << 10,
+            read_budget_bytes: 28 << 20,
         }
     }
 }

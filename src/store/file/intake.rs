@@ -20,11 +20,11 @@ use crate::store::{Body, BodyBroken, StoreError};
 
 /// A batch takes no further frame once it holds this many bytes, or twice as
 /// many and twice again …
-pub(super) const BATCH_BYTES: RangeInclusive<usize> = 256 << 10..=1 << 20;
+pub(super) const BATCH_BYTES: RangeInclusive<usize> = 128 << 10..=1 << 20;
 /// … or this many frames.
 const BATCH_FRAMES: usize = 256;
 /// What larger batches share.
-pub(super) const BATCHES_BYTES: usize = 3 << 20;
+pub(super) const BATCHES_BYTES: usize = 8 << 20;
 
 /// Where a body goes. Both calls block.
 pub(super) trait Sink: Send + 'static {
