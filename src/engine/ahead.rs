@@ -58,7 +58,7 @@ impl Lot {
     }
 
     /// Uses it up for an object that is to lie under this key. Says whether
-    /// that is intended already.
+    /// that is intended already; not if the application wanted another one.
     pub(super) fn spend(&mut self, key: &ObjectKey) -> bool {
         let is_intended = self.is_intended && *key == self.intent.key;
         self.is_intended &= !is_intended;
@@ -140,8 +140,13 @@ impl Engine {
             drop(self.spawn(async move { engine.fill(&shape).await }));
         }
         let is_intended = ready.is_some();
-        let intent = ready.map_or_else(|| self.draw(&shape, now), Ok)?;
-        Ok(Lot { shared: self.shared.clone(), shape, intent, is_intended })
+        match ready.map_or_else(|| self.draw(&shape, now), Ok) {
+            Ok(intent) => Ok(Lot { shared: self.shared.clone(), shape, intent, is_intended }),
+            Err(error) => {
+                self.shared.ahead.give_back(&shape, None);
+                Err(error)
+            }
+        }
     }
 
     /// Intends the next ones of this shape.

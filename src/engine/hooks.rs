@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracing::{error, warn};
 
 use crate::domain::event::{EventKind, Subject};
-use crate::domain::{File, FileId, Owner, Refusal, rules};
+use crate::domain::{File, FileId, Owner, Refusal, UploadId, rules};
 use crate::engine::gate::Passage;
 use crate::engine::{Engine, EngineError, keys};
 use crate::ledger::{KeyOrigin, NewUpload};
@@ -132,6 +132,8 @@ impl Engine {
             let random = self.shared.clock.random();
             let key = keys::object_key(&template, None, &new.owner, &new.file_name, new.at, random);
             new.key = key.ok_or_else(|| format!("objectKey is no key: {template}"))?;
+            // The id was drawn with the other key, and may go to the next upload with it.
+            new.id = UploadId(self.shared.clock.uuid_v7());
             if !template.contains("{random}") {
                 new.key_origin = KeyOrigin::Chosen { is_occupied: false };
             }

@@ -9,7 +9,7 @@ use crate::domain::{ObjectKey, Owner, Timestamp};
 /// The placeholders a template may have.
 pub const PLACEHOLDERS: [&str; 6] = ["owner", "yyyy", "MM", "dd", "random", "ext"];
 
-/// The key of an upload.
+/// The key of an upload; `None` as of `Shape::key`.
 pub fn object_key(
     template: &str,
     prefix: Option<&KeyPrefix>,

@@ -8,9 +8,10 @@ use serde_json::json;
 use crate::domain::event::EventKind;
 use crate::domain::{EventId, Owner, Timestamp, UploadId};
 use crate::ledger::Ledger;
-use crate::ledger::db::{Conn, Row, Value, sql};
+use crate::ledger::db::{Conn, Row, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::Reader;
+use crate::ledger::value::Value;
 
 /// As many attempts at a delivery are kept, the newest: all of three days, and
 /// of being sent again a few times.

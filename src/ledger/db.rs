@@ -10,10 +10,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Sqlite};
 use tokio::time::{Instant, sleep};
 
-use uuid::Uuid;
-
 use crate::ledger::connections::Connection;
 use crate::ledger::error::LedgerError;
+use crate::ledger::value::Value;
 use crate::ledger::words::{Backend, in_words_of};
 
 /// A connection, perhaps in a transaction. One that is dropped in the middle of
@@ -42,19 +41,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// on (launchbadge/sqlx#4335).
 const ROWS_BYTES_MAX: usize = 14 << 10;
 
-/// A value on its way into a statement.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    Int(Option<i64>),
-    Text(Option<String>),
-    Id(Option<Uuid>),
-    Bool(bool),
-    /// Lists are arrays in Postgres and JSON in SQLite.
-    Ints(Vec<i64>),
-    Ids(Vec<Uuid>),
-    Texts(Vec<String>),
-}
-
 /// A statement with its values.
 #[derive(Debug)]
 pub(super) struct Statement {
@@ -68,6 +54,7 @@ pub(super) struct Statement {
 /// `{server_version}` is its version, `{is_forgetful}` whether it acknowledges what is not on its disk;
 /// `{any_int 1}`, `{any_id 1}` and `{any_text 1}` compare with the list `$1`;
 /// `{skip_locked}` passes over rows that another transaction has;
+/// `{bytewise}` orders a text as Rust does;
 /// `{list a, b}` is one JSON list of all rows, each a list of these;
 /// `{rows 1 name:type …}` are the rows `r` of the list `$1`, which `Statement::bind_rows` binds.
 pub(super) const fn sql(text: &'static str) -> Statement {
@@ -226,7 +213,8 @@ impl Conn {
     }
 
     /// Runs it once for all of these rows (`Statement::bind_rows`), or for a few
-    /// of them at a time, and gives back the rows that it returns.
+    /// of them at a time, and gives back the rows that it returns. Where others
+    /// may want the same keys, they come in the order in which all take them.
     pub(super) fn rows_of(
         &mut self,
         text: &'static str,
@@ -327,62 +315,6 @@ impl Row {
             Self::Sqlite(row) => row.try_get(column),
             Self::Postgres(row) => row.try_get(column),
         }
-    }
-}
-
-impl From<i64> for Value {
-    fn from(v: i64) -> Self {
-        Self::Int(Some(v))
-    }
-}
-impl From<Option<i64>> for Value {
-    fn from(v: Option<i64>) -> Self {
-        Self::Int(v)
-    }
-}
-impl From<u32> for Value {
-    fn from(v: u32) -> Self {
-        Self::Int(Some(i64::from(v)))
-    }
-}
-impl From<&str> for Value {
-    fn from(v: &str) -> Self {
-        Self::Text(Some(v.to_owned()))
-    }
-}
-impl From<String> for Value {
-    fn from(v: String) -> Self {
-        Self::Text(Some(v))
-    }
-}
-impl From<Option<String>> for Value {
-    fn from(v: Option<String>) -> Self {
-        Self::Text(v)
-    }
-}
-impl From<Uuid> for Value {
-    fn from(v: Uuid) -> Self {
-        Self::Id(Some(v))
-    }
-}
-impl From<Vec<i64>> for Value {
-    fn from(v: Vec<i64>) -> Self {
-        Self::Ints(v)
-    }
-}
-impl From<Vec<Uuid>> for Value {
-    fn from(v: Vec<Uuid>) -> Self {
-        Self::Ids(v)
-    }
-}
-impl From<Vec<String>> for Value {
-    fn from(v: Vec<String>) -> Self {
-        Self::Texts(v)
-    }
-}
-impl From<bool> for Value {
-    fn from(v: bool) -> Self {
-        Self::Bool(v)
     }
 }
 

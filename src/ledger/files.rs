@@ -150,10 +150,13 @@ async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, Le
                 FROM {rows 1 id:uuid owner:text file_id:text file_name:text content_type:text metadata:text \
                 total_chunks:bigint chunk_bytes:bigint last_bytes:bigint file_bytes:bigint checksum:text \
                 auto_complete:boolean object_key:text created_at:bigint expires_at:bigint completed_at:bigint etag:text crc64:bigint} \
-                WHERE TRUE ORDER BY r.owner, r.file_id ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING \
-                RETURNING id";
+                WHERE TRUE ORDER BY r.owner {bytewise}, r.file_id {bytewise} \
+                ON CONFLICT (owner, file_id) WHERE is_current DO NOTHING RETURNING id";
+    // In the order of the keys, so that two gateways cannot wait for each other in a circle.
+    let mut sorted: Vec<&NewFile> = files.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
     let mut inserted = HashSet::new();
-    for row in conn.rows_of(text, files.iter().map(NewFile::row)).await? {
+    for row in conn.rows_of(text, sorted.into_iter().map(NewFile::row)).await? {
         inserted.insert(Reader::new(&row, "uploads", &["id"]).get::<Uuid>("id")?);
     }
     let done: Vec<bool> = files.iter().map(|file| inserted.contains(&file.new.id.0)).collect();
@@ -186,6 +189,11 @@ async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, Le
 }
 
 impl NewFile {
+    /// What no two of them may have.
+    fn place(&self) -> (&str, &str) {
+        (self.new.owner.as_str(), self.new.file_id.as_str())
+    }
+
     /// Its upload, completed.
     fn row(&self) -> serde_json::Value {
         let object = &self.file.object;

@@ -2,9 +2,10 @@
 
 use crate::domain::{File, FileId, Owner, Timestamp, UploadId};
 use crate::ledger::Ledger;
-use crate::ledger::db::{Value, sql};
+use crate::ledger::db::sql;
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, file_columns};
+use crate::ledger::value::Value;
 
 /// Which files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

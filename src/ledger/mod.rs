@@ -39,6 +39,7 @@ mod sweeping;
 mod tokens;
 mod underway;
 mod uploads;
+mod value;
 mod wish;
 mod words;
 mod writer;

@@ -55,9 +55,13 @@ const CHUNK_CONNECTIONS: u32 = 2;
 /// And how it goes about it: rows come and go in some tables so quickly that
 /// what Postgres knows of these is never true, and it would read them from end
 /// to end, with all that was removed since. There is an index for whatever is
-/// asked here.
+/// asked here. It takes what it was told not to do for costly, and what is costly
+/// it would compile, which nothing here is worth. (`chunkgate.seqscan = on` of a
+/// database lets it do as it thinks: for those who want to see that.)
 const POSTGRES_SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; \
-                                SET idle_in_transaction_session_timeout = '10s'; SET enable_seqscan = off";
+                                SET idle_in_transaction_session_timeout = '10s'; SET jit = off; \
+                                SELECT set_config('enable_seqscan', \
+                                coalesce(nullif(current_setting('chunkgate.seqscan', TRUE), ''), 'off'), FALSE)";
 
 impl Ledger {
     /// Opens the ledger to read and write: connects (waiting up to

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use crate::domain::{Checksum, Chunk, FileId, Owner, Progress, SessionId, Status, Timestamp, Upload, UploadId};
 use crate::ledger::Ledger;
-use crate::ledger::db::{Conn, Value, sql};
+use crate::ledger::db::{Conn, sql};
 use crate::ledger::error::LedgerError;
 use crate::ledger::rows::{self, Reader, chunk_columns, count_columns, upload_columns};
+use crate::ledger::value::Value;
 
 /// What became of the wish to name the upload's multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]

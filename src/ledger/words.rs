@@ -29,7 +29,8 @@ pub(super) fn in_words_of(backend: Backend, text: &'static str) -> Cow<'static, 
             ("is_forgetful", Backend::Postgres) => {
                 out.push_str("current_setting('synchronous_commit') = 'off' OR current_setting('fsync') = 'off'");
             }
-            ("skip_locked", Backend::Sqlite) | ("immediate", Backend::Postgres) => {}
+            ("skip_locked" | "bytewise", Backend::Sqlite) | ("immediate", Backend::Postgres) => {}
+            ("bytewise", Backend::Postgres) => out.push_str("COLLATE \"C\""),
             ("skip_locked", Backend::Postgres) => out.push_str("FOR UPDATE SKIP LOCKED"),
             (word, backend) => match word.strip_prefix("rows ") {
                 Some(columns) => out.push_str(&rows_of(backend, columns)),
@@ -99,6 +100,9 @@ mod tests {
         assert!(in_words_of(Backend::Postgres, text).contains("chunk_index = ANY($2) AND x <= $3 + CAST(extract("));
         assert_eq!(in_words_of(Backend::Sqlite, "BEGIN {immediate}"), "BEGIN IMMEDIATE");
         assert!(matches!(in_words_of(Backend::Sqlite, "SELECT 1"), Cow::Borrowed("SELECT 1")));
+        let text = "SELECT a FROM b ORDER BY a {bytewise}, c";
+        assert_eq!(in_words_of(Backend::Sqlite, text), "SELECT a FROM b ORDER BY a , c");
+        assert_eq!(in_words_of(Backend::Postgres, text), "SELECT a FROM b ORDER BY a COLLATE \"C\", c");
         let text = "SELECT r.id FROM {rows 2 id:uuid n:bigint}";
         assert_eq!(
             in_words_of(Backend::Sqlite, text),

@@ -1,7 +1,7 @@
 //! The engine on a store that does what it is told to do wrong: what a merge
 //! finds, and what it makes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -386,33 +386,6 @@ async fn an_object_without_a_file_is_removed() {
         assert_eq!(house.engine.sweep(&mut Sweeper::default()).await.expect("a sweep").orphans, 1);
         assert_eq!(house.memory.keys().len(), 1, "the file's own is there");
         assert_eq!(house.content("o").await, b"small");
-    }
-}
-
-/// Where many small files come at once, keys are intended before anybody wants
-/// them. Each is used once, and whoever stops leaves none.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_intended_ahead_is_forgotten() {
-    for url in [None, Some(postgres::new_database().await)] {
-        let house = House::with(url, SweepConfig::default()).await;
-        let ids: Vec<String> = (0..300).map(|n| format!("ahead-{n}")).collect();
-        let puts = futures_util::stream::iter(&ids).map(|id| house.put_file(id)).buffer_unordered(16);
-        let keys: BTreeSet<String> = puts
-            .map(|put| put.expect("a file").file.key.as_str().to_owned())
-            .collect::<Vec<_>>()
-            .await
-            .into_iter()
-            .collect();
-        assert_eq!(keys.len(), ids.len());
-        let underway = async || {
-            let soon = SystemClock::new().now().plus(Duration::from_secs(1));
-            house.engine.ledger().objects_underway(soon, 1000).await.expect("a page").len()
-        };
-        let ready = underway().await;
-        assert!((1..=200).contains(&ready), "{ready} for those who come next");
-        house.engine.drain().await;
-        assert_eq!(underway().await, 0);
-        assert_eq!(house.memory.keys().len(), ids.len());
     }
 }
 

@@ -23,7 +23,7 @@ use crate::store::{Body, BodyBroken, StoreError};
 pub(super) const BATCH_BYTES: RangeInclusive<usize> = 128 << 10..=1 << 20;
 /// … or this many frames.
 const BATCH_FRAMES: usize = 256;
-/// What larger batches share.
+/// What larger batches share; of each there are two, one being written.
 pub(super) const BATCHES_BYTES: usize = 8 << 20;
 
 /// Where a body goes. Both calls block.
@@ -52,9 +52,9 @@ impl Batch {
         self.bytes < self.share.bytes() && self.frames.len() < BATCH_FRAMES
     }
 
-    /// Whether it may be filled while another one is written.
-    fn has_second(&self) -> bool {
-        self.share.bytes() > *BATCH_BYTES.start() && self.has_room()
+    /// Whether its body is fast, and there was room for more.
+    fn has_grown(&self) -> bool {
+        self.share.bytes() > *BATCH_BYTES.start()
     }
 
     fn push(&mut self, frame: Bytes) {
@@ -79,10 +79,13 @@ struct Incoming {
     left: u64,
     batch: Batch,
     ended: bool,
+    /// It was asked for more, and had none.
+    waits: bool,
 }
 
 impl Incoming {
     fn take(&mut self, frame: Option<Result<Bytes, BodyBroken>>) -> Result<(), StoreError> {
+        self.waits = false;
         match frame {
             Some(Ok(frame)) => {
                 self.left = self.left.checked_sub(frame.len() as u64).ok_or(StoreError::Body)?;
@@ -103,10 +106,19 @@ impl Incoming {
         while !self.ended && self.batch.has_room() {
             match self.body.next().now_or_never() {
                 Some(frame) => self.take(frame)?,
-                None => break,
+                None => {
+                    self.waits = true;
+                    break;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether more is taken in while a write is under way. From whoever was
+    /// asked in any case: else it would seem to be the client that is slow.
+    fn gathers(&self) -> bool {
+        !self.ended && self.batch.has_room() && (self.waits || self.batch.has_grown())
     }
 }
 
@@ -124,11 +136,11 @@ enum Hand<S: Sink> {
 /// under way any more when this returns.
 pub(super) async fn pump<S: Sink>(body: Body, bytes: u64, sink: S, share: Share) -> Result<S::Stored, StoreError> {
     let batch = Batch { frames: Vec::new(), bytes: 0, share };
-    let mut incoming = Incoming { body, left: bytes, batch, ended: false };
+    let mut incoming = Incoming { body, left: bytes, batch, ended: false, waits: false };
     let mut hand = Hand::Idle(sink);
     loop {
         let is_idle = matches!(hand, Hand::Idle(_));
-        if (is_idle || incoming.batch.has_second())
+        if (is_idle || incoming.gathers())
             && let Err(broken) = incoming.take_ready()
         {
             settle(hand).await;
@@ -142,7 +154,7 @@ pub(super) async fn pump<S: Sink>(body: Body, bytes: u64, sink: S, share: Share)
                 incoming.take(frame)?;
                 Hand::Idle(sink)
             }
-            Hand::Lent(mut writing) if !incoming.ended && incoming.batch.has_second() => tokio::select! {
+            Hand::Lent(mut writing) if incoming.gathers() => tokio::select! {
                 sink = &mut writing => Hand::Idle(joined::<S>(sink)?),
                 frame = incoming.body.next() => {
                     if let Err(broken) = incoming.take(frame) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chunkgate::notify::sign::SigningKeys;
 use chunkgate::units::Secret;
+use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -133,6 +134,26 @@ async fn of_many_that_want_one_key_one_gets_it() {
         let statuses = futures_util::future::join_all(tries).await;
         assert_eq!(statuses.iter().filter(|status| status.as_u16() == 201).count(), 1, "{statuses:?}");
         assert_eq!(statuses.iter().filter(|status| status.as_u16() == 409).count(), 15, "{statuses:?}");
+    }
+}
+
+/// Small files at once, under keys that the application shapes: what was drawn
+/// for them before goes to nobody twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_small_files_at_once_each_is_one_of_its_own() {
+    let application = Application::start().await;
+    application.says(200, json!({"objectKey": "theirs/{random}"}));
+    for on in On::BOTH {
+        let gateway = application.gateway(on, "before_create").await;
+        let queries: Vec<String> = (0..200).map(|n| format!("fileName=a&fileId=f{n}")).collect();
+        let puts = futures_util::stream::iter(&queries).map(|query| post_file(&gateway, query)).buffer_unordered(16);
+        let answers: Vec<Answer> = puts.collect().await;
+        for answer in &answers {
+            assert_eq!(answer.status, 201, "{answer:?}");
+        }
+        for n in 0..200 {
+            assert_eq!(gateway.download(&format!("f{n}")).await, b"hello");
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Keys that the application chose, on the engine: whoever deletes, joins or
 //! looks by such a key is the one who has it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chunkgate::clock::TestClock;
+use chunkgate::clock::{Clock as _, SystemClock, TestClock};
 use chunkgate::domain::{Checksum, Crc64, FileId, Grant, ObjectKey, Owner, Refusal, Status, Timestamp};
 use chunkgate::engine::create::CreateUpload;
 use chunkgate::engine::hooks::Completed;
@@ -18,6 +19,7 @@ use chunkgate::store::faulty::{Fault, Operation};
 use chunkgate::store::memory::MemoryStore;
 use chunkgate::store::{Store as _, body_of};
 use chunkgate::units::Secret;
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::{CHUNK, House, file_id, wanted};
@@ -393,5 +395,32 @@ async fn two_gateways_that_ask_at_once_have_the_same_upload() {
             assert_eq!(error.refusal().code(), "store_unavailable");
             asking.put_file("b", b"file").await.expect("the file");
         }
+    }
+}
+
+/// Where many small files come at once, keys are intended before anybody wants
+/// them. Each is used once, and whoever stops leaves none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_intended_ahead_is_forgotten() {
+    for url in [None, Some(postgres::new_database().await)] {
+        let house = House::with(url, SweepConfig::default()).await;
+        let ids: Vec<String> = (0..300).map(|n| format!("ahead-{n}")).collect();
+        let puts = futures_util::stream::iter(&ids).map(|id| house.put_file(id)).buffer_unordered(16);
+        let keys: BTreeSet<String> = puts
+            .map(|put| put.expect("a file").file.key.as_str().to_owned())
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .collect();
+        assert_eq!(keys.len(), ids.len());
+        let underway = async || {
+            let soon = SystemClock::new().now().plus(Duration::from_secs(1));
+            house.engine.ledger().objects_underway(soon, 1000).await.expect("a page").len()
+        };
+        let ready = underway().await;
+        assert!((1..=200).contains(&ready), "{ready} for those who come next");
+        house.engine.drain().await;
+        assert_eq!(underway().await, 0);
+        assert_eq!(house.memory.keys().len(), ids.len());
     }
 }
