@@ -32,8 +32,6 @@ use ground::{Failure, Ground, Place};
 
 /// The most parts that one upload can have.
 const PARTS: u64 = 10_000;
-/// Of the files in the folder.
-const CHUNK_BYTES: u64 = 8 << 20;
 /// Chunks at once while the file is made.
 const AT_ONCE: usize = 8;
 /// Of each kind; the middle one is shown.
@@ -44,6 +42,9 @@ struct Arguments {
     /// Sizes of the files in the folder
     #[arg(long, value_delimiter = ',', default_value = "10MB,100MB,1GB,10GB", value_parser = parse_bytes)]
     sizes: Vec<u64>,
+    /// Chunks of the files in the folder
+    #[arg(long, default_value = "8MiB", value_parser = parse_bytes)]
+    chunk_size: u64,
     #[command(flatten)]
     place: Place,
 }
@@ -67,8 +68,8 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&folder.path().join("data"), clock.clone())?);
     let files = engine(&ledger, store.clone(), &clock);
     for &bytes in &arguments.sizes {
-        let took = merge(&files, &*store, &*clock, bytes, CHUNK_BYTES).await?;
-        println!("| {bytes} bytes, into a folder | {} | {} |", bytes.div_ceil(CHUNK_BYTES), millis(took));
+        let took = merge(&files, &*store, &*clock, bytes, arguments.chunk_size).await?;
+        println!("| {bytes} bytes, into a folder | {} | {} |", bytes.div_ceil(arguments.chunk_size), millis(took));
     }
     memory.drain().await;
     files.drain().await;
