@@ -140,11 +140,11 @@ impl Engine {
             drop(self.spawn(async move { engine.fill(&shape).await }));
         }
         let is_intended = ready.is_some();
-        match ready.map_or_else(|| self.draw(&shape, now), Ok) {
-            Ok(intent) => Ok(Lot { shared: self.shared.clone(), shape, intent, is_intended }),
-            Err(error) => {
+        match ready.or_else(|| self.draw(&shape, now)) {
+            Some(intent) => Ok(Lot { shared: self.shared.clone(), shape, intent, is_intended }),
+            None => {
                 self.shared.ahead.give_back(&shape, None);
-                Err(error)
+                Err(self.no_key())
             }
         }
     }
@@ -152,9 +152,9 @@ impl Engine {
     /// Intends the next ones of this shape.
     async fn fill(&self, shape: &Shape) {
         let now = self.shared.clock.now();
-        let drawn: Result<Vec<Intent>, EngineError> = (0..READY_MAX).map(|_| self.draw(shape, now)).collect();
+        let drawn: Option<Vec<Intent>> = (0..READY_MAX).map(|_| self.draw(shape, now)).collect();
         let made = async {
-            let drawn = drawn?;
+            let drawn = drawn.ok_or_else(|| self.no_key())?;
             self.shared.ledger.intend_objects(drawn.clone()).await?;
             Ok::<_, EngineError>(drawn)
         };

@@ -221,7 +221,8 @@ impl Engine {
         geometry: Geometry,
     ) -> Result<NewUpload, EngineError> {
         let at = self.shared.clock.now();
-        self.describe_as(grant, wanted, geometry, self.draw(&self.shape(grant, wanted, at), at)?)
+        let lot = self.draw(&self.shape(grant, wanted, at), at).ok_or_else(|| self.no_key())?;
+        self.describe_as(grant, wanted, geometry, lot)
     }
 
     /// What its key will look like.
@@ -230,14 +231,15 @@ impl Engine {
         Shape::new(template, grant.terms.key_prefix.as_ref(), &grant.owner, &wanted.file_name, at)
     }
 
-    /// An id, and a key by lot.
-    pub(super) fn draw(&self, shape: &Shape, at: Timestamp) -> Result<Intent, EngineError> {
+    /// An id, and a key by lot: another key is another object, with an id of its
+    /// own. `None` when the shape makes no key.
+    pub(super) fn draw(&self, shape: &Shape, at: Timestamp) -> Option<Intent> {
         let clock = &self.shared.clock;
-        let template = || self.shared.settings.upload.key_template.clone();
-        let key = shape.key(clock.random());
-        let key =
-            key.ok_or_else(|| EngineError::Broken(format!("upload.key_template makes no key: {}", template())))?;
-        Ok(Intent { id: UploadId(clock.uuid_v7()), key, at })
+        Some(Intent { key: shape.key(clock.random())?, id: UploadId(clock.uuid_v7()), at })
+    }
+
+    pub(super) fn no_key(&self) -> EngineError {
+        EngineError::Broken(format!("upload.key_template makes no key: {}", self.shared.settings.upload.key_template))
     }
 
     /// The same row with this id and key.

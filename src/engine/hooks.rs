@@ -8,9 +8,10 @@ use serde_json::Value;
 use tracing::{error, warn};
 
 use crate::domain::event::{EventKind, Subject};
-use crate::domain::{File, FileId, Owner, Refusal, UploadId, rules};
+use crate::domain::{File, FileId, Owner, Refusal, rules};
 use crate::engine::gate::Passage;
-use crate::engine::{Engine, EngineError, keys};
+use crate::engine::keys::Shape;
+use crate::engine::{Engine, EngineError};
 use crate::ledger::{KeyOrigin, NewUpload};
 use crate::notify::envelope::{self, Beginning};
 use crate::notify::{Hook, Reply};
@@ -129,11 +130,10 @@ impl Engine {
             rules::check_metadata(&new.metadata).map_err(|refusal| refusal.detail())?;
         }
         if let Some(template) = consent.object_key {
-            let random = self.shared.clock.random();
-            let key = keys::object_key(&template, None, &new.owner, &new.file_name, new.at, random);
-            new.key = key.ok_or_else(|| format!("objectKey is no key: {template}"))?;
-            // The id was drawn with the other key, and may go to the next upload with it.
-            new.id = UploadId(self.shared.clock.uuid_v7());
+            let shape = Shape::new(&template, None, &new.owner, &new.file_name, new.at);
+            let drawn = self.draw(&shape, new.at).ok_or_else(|| format!("objectKey is no key: {template}"))?;
+            // The id as well: the other one may go to the next upload, with its key.
+            (new.id, new.key) = (drawn.id, drawn.key);
             if !template.contains("{random}") {
                 new.key_origin = KeyOrigin::Chosen { is_occupied: false };
             }

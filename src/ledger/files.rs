@@ -15,7 +15,7 @@ use crate::ledger::owners::{self, Allowance};
 use crate::ledger::rows::{Reader, file_columns};
 use crate::ledger::wish::NewUpload;
 use crate::ledger::writer::Alike;
-use crate::ledger::{End, Ledger, rows, underway, uploads};
+use crate::ledger::{End, Ledger, rows, underway, uploads, written};
 
 /// What became of the wish to record a file that is in the store already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,19 +166,11 @@ async fn create_many(conn: &mut Conn, files: &[NewFile]) -> Result<Recording, Le
         return Ok(Recording::Done(done));
     }
     let ids: Vec<Uuid> = recorded().map(|file| file.new.id.0).collect();
-    let verified = recorded().filter(|file| file.file.declared.is_some_and(|(_, verified)| verified));
-    let verified: Vec<Uuid> = verified.map(|file| file.new.id.0).collect();
     let text = "DELETE FROM objects_underway WHERE object_key {any_text 1} AND upload_id {any_id 2} AND NOT condemned";
-    if conn.execute(sql(text).bind(keys).bind(ids.clone())).await? < inserted.len() as u64 {
+    if conn.execute(sql(text).bind(keys).bind(ids)).await? < inserted.len() as u64 {
         return Ok(Recording::Condemned);
     }
-    // All of it stands in their uploads' rows by now.
-    let text = "INSERT INTO files (id, owner, file_id, file_name, content_type, metadata, object_key, etag, bytes, \
-                crc64, completed_at, declared, verified) \
-                SELECT u.id, u.owner, u.file_id, u.file_name, u.content_type, u.metadata, u.object_key, u.etag, \
-                u.file_bytes, u.crc64, u.completed_at, u.checksum, u.id {any_id 2} \
-                FROM uploads u WHERE u.id {any_id 1}";
-    conn.execute(sql(text).bind(ids).bind(verified)).await?;
+    written::insert_files(conn, recorded().map(|file| &file.file)).await?;
     let events: Vec<NewEvent> = recorded().flat_map(|file| file.events.iter().cloned()).collect();
     outbox::announce(conn, &events).await?;
     // The same for all: it is configured.

@@ -15,58 +15,26 @@ pub(super) enum Value {
     Texts(Vec<String>),
 }
 
-impl From<i64> for Value {
-    fn from(v: i64) -> Self {
-        Self::Int(Some(v))
-    }
+macro_rules! becomes_value {
+    ($($from:ty => $of:expr;)*) => {
+        $(impl From<$from> for Value {
+            fn from(value: $from) -> Self {
+                $of(value)
+            }
+        })*
+    };
 }
-impl From<Option<i64>> for Value {
-    fn from(v: Option<i64>) -> Self {
-        Self::Int(v)
-    }
-}
-impl From<u32> for Value {
-    fn from(v: u32) -> Self {
-        Self::Int(Some(i64::from(v)))
-    }
-}
-impl From<&str> for Value {
-    fn from(v: &str) -> Self {
-        Self::Text(Some(v.to_owned()))
-    }
-}
-impl From<String> for Value {
-    fn from(v: String) -> Self {
-        Self::Text(Some(v))
-    }
-}
-impl From<Option<String>> for Value {
-    fn from(v: Option<String>) -> Self {
-        Self::Text(v)
-    }
-}
-impl From<Uuid> for Value {
-    fn from(v: Uuid) -> Self {
-        Self::Id(Some(v))
-    }
-}
-impl From<Vec<i64>> for Value {
-    fn from(v: Vec<i64>) -> Self {
-        Self::Ints(v)
-    }
-}
-impl From<Vec<Uuid>> for Value {
-    fn from(v: Vec<Uuid>) -> Self {
-        Self::Ids(v)
-    }
-}
-impl From<Vec<String>> for Value {
-    fn from(v: Vec<String>) -> Self {
-        Self::Texts(v)
-    }
-}
-impl From<bool> for Value {
-    fn from(v: bool) -> Self {
-        Self::Bool(v)
-    }
+
+becomes_value! {
+    i64 => |value| Self::Int(Some(value));
+    u32 => |value| Self::Int(Some(i64::from(value)));
+    Option<i64> => Self::Int;
+    &str => |value: &str| Self::Text(Some(value.to_owned()));
+    String => |value| Self::Text(Some(value));
+    Option<String> => Self::Text;
+    Uuid => |value| Self::Id(Some(value));
+    bool => Self::Bool;
+    Vec<i64> => Self::Ints;
+    Vec<Uuid> => Self::Ids;
+    Vec<String> => Self::Texts;
 }

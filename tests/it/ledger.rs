@@ -29,6 +29,7 @@ use chunkgate::domain::{
 use chunkgate::ledger::{
     Allowance, Creation, DatabaseConfig, KeyOrigin, Ledger, NewEvent, NewUpload, OpenError, RecordChunk, Recorded,
 };
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::postgres;
 
@@ -110,6 +111,20 @@ impl Gate {
         let clock = Arc::new(TestClock::at(Timestamp::from_millis(1_795_000_000_000)));
         let ledger = Ledger::open(&config(), &url, clock.clone(), LEASE).await.unwrap();
         Self { ledger, clock, url, _folder: folder }
+    }
+
+    /// Something that no ledger does.
+    async fn run(&self, text: String) {
+        let text = AssertSqlSafe(text);
+        if self.ledger.backend() == "postgres" {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
     }
 
     /// The process ends and another one begins.

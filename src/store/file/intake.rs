@@ -52,7 +52,7 @@ impl Batch {
         self.bytes < self.share.bytes() && self.frames.len() < BATCH_FRAMES
     }
 
-    /// Whether its body is fast, and there was room for more.
+    /// Whether its body has filled one, and there was something left to share.
     fn has_grown(&self) -> bool {
         self.share.bytes() > *BATCH_BYTES.start()
     }

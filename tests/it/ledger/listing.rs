@@ -6,7 +6,6 @@ use std::time::Duration;
 use chunkgate::clock::{Clock as _, SystemClock};
 use chunkgate::domain::{File, FileId, Owner};
 use chunkgate::ledger::{Allowance, FileFilter, PageStart};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use super::{Gate, on_both, plan};
 
@@ -46,19 +45,8 @@ impl Gate {
              verified) SELECT {id}, 'local', 'f' || CAST(n AS TEXT), 'a', '{{}}', 'k/' || CAST(n AS TEXT), 'e', 1, 1, {at}, \
              FALSE FROM {numbers} AS m"
         );
-        if sqlite {
-            let mut connection = SqliteConnection::connect(&gate.url).await.unwrap();
-            for text in [uploads, files] {
-                sqlx::query(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
-            }
-            connection.close().await.unwrap();
-        } else {
-            let mut connection = PgConnection::connect(&gate.url).await.unwrap();
-            for text in [uploads, files, "ANALYZE".to_owned()] {
-                sqlx::query(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
-            }
-            connection.close().await.unwrap();
-        }
+        let analyze = if sqlite { "" } else { "ANALYZE" };
+        gate.run(format!("{uploads}; {files}; {analyze}")).await;
         gate.restart().await
     }
 

@@ -216,13 +216,14 @@ async fn a_state_and_its_event_are_one(gate: Gate) {
     let (first, lease) = gate.full("a", 1).await;
     assert!(gate.ledger.complete(first.id, lease, &gate.file(&first), &[]).await.unwrap());
     let (second, lease) = gate.full("b", 1).await;
-    let mut file = gate.file(&second);
-    file.file_id = first.file_id.clone();
+    // Its fileId is the first one's, somehow.
+    gate.run("UPDATE files SET file_id = 'b'".to_owned()).await;
     let events = [gate.event(&second, EventKind::Completed)];
-    let refused = gate.ledger.complete(second.id, lease, &file, &events).await;
+    let refused = gate.ledger.complete(second.id, lease, &gate.file(&second), &events).await;
     assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
     assert_eq!(gate.ledger.outbox_counts().await.unwrap().pending, 0);
     assert!(matches!(gate.ledger.upload(second.id).await.unwrap().unwrap().state, State::Completing { .. }));
+    gate.run("UPDATE files SET file_id = 'a'".to_owned()).await;
     assert!(gate.ledger.complete(second.id, lease, &gate.file(&second), &events).await.unwrap());
     let reading = Ledger::open_read_only(&config(), &gate.url, gate.clock.clone()).await.unwrap();
     assert_eq!(reading.outbox_counts().await.unwrap().pending, 1);
