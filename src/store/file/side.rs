@@ -11,11 +11,10 @@ use bytes::Bytes;
 use rustix::fs::{copy_file_range, fdatasync};
 use rustix::io::Errno;
 
-use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, Part, PartNumber};
 use crate::store::file::fault::{on, on_upload};
 use crate::store::file::folder::Folder;
-use crate::store::file::intake::{Sink, write_at};
+use crate::store::file::intake::{Progress, Sink};
 use crate::store::file::layout::{RECORD_BYTES, part_name, part_of_name};
 use crate::store::file::object;
 use crate::store::file::record::{Boot, Record};
@@ -33,8 +32,7 @@ pub(super) struct PartSink {
     work: Workshop,
     boot: Boot,
     file: Option<Unfinished>,
-    written: u64,
-    crc64: Crc64Stream,
+    progress: Progress,
 }
 
 impl PartSink {
@@ -45,7 +43,7 @@ impl PartSink {
         (uploads, work): (Arc<Folder>, Workshop),
         boot: Boot,
     ) -> Self {
-        Self { session, number, uploads, work, boot, file: None, written: 0, crc64: Crc64Stream::new() }
+        Self { session, number, uploads, work, boot, file: None, progress: Progress::from(0) }
     }
 }
 
@@ -61,17 +59,16 @@ impl Sink for PartSink {
             Some(file) => file,
             None => self.work.file().map_err(on(Self::OPERATION, WHAT))?,
         };
-        self.written =
-            write_at(file.file(), frames, self.written, &mut self.crc64).map_err(on(Self::OPERATION, WHAT))?;
+        self.progress.write(file.file(), frames).map_err(on(Self::OPERATION, WHAT))?;
         self.file = Some(file);
         Ok(())
     }
 
     fn finish(self) -> Result<StoredPart, StoreError> {
         let Some(file) = self.file else { return Err(StoreError::Body) };
-        let crc64 = self.crc64.value();
-        let record = Record { number: self.number, bytes: self.written, crc64, boot: self.boot };
-        let durable = file.file().write_all_at(&record.encode(), self.written);
+        let (crc64, bytes) = (self.progress.crc64(), self.progress.next());
+        let record = Record { number: self.number, bytes, crc64, boot: self.boot };
+        let durable = file.file().write_all_at(&record.encode(), bytes);
         durable.and_then(|()| Ok(fdatasync(file.file())?)).map_err(on(Self::OPERATION, WHAT))?;
         let _open = self.session.write(Self::OPERATION)?;
         let folder = folder_of(&self.uploads, &self.session, Self::OPERATION)?;

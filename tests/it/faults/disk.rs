@@ -197,6 +197,20 @@ async fn fault_35_the_file_store_cannot_sync() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_begins_while_a_chunk_is_still_coming_if_it_takes_hints() {
+    let gateway = Gateway::start(On::FileAndSqlite).await;
+    let bytes = content(16 * MIB, 37);
+    gateway.create("a", bytes.len(), 8 * MIB).await;
+    assert_eq!(gateway.put("a", 0, &bytes[..8 * MIB]).await.status, 200);
+    let failing = Failing::calls(gateway.pid(), "fadvise64", "EIO", None);
+    assert_eq!(gateway.put("a", 1, &bytes[8 * MIB..]).await.status, 200);
+    let hints = failing.struck();
+    assert!((4..=8).contains(&hints.len()), "one for each MiB, or a little more: {hints:?}");
+    drop(failing);
+    is_whole(&gateway, "a", &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fault_36_a_damaged_database_is_not_opened() {
     let mut gateway = Gateway::start(On::FileAndSqlite).await;
     let bytes = content(300 * KIB, 361);
