@@ -1,5 +1,6 @@
 //! How long a merge takes the gateway itself: of as many parts as there can
-//! be, before a store in memory; and into a folder, by the file's size.
+//! be, before a store in memory; and into a folder, by the file's size, in as
+//! many parts whatever the size and in parts of one size.
 //!
 //! ```text
 //! cargo bench --bench merge
@@ -42,7 +43,10 @@ struct Arguments {
     /// Sizes of the files in the folder
     #[arg(long, value_delimiter = ',', default_value = "10MB,100MB,1GB,10GB", value_parser = parse_bytes)]
     sizes: Vec<u64>,
-    /// Chunks of the files in the folder
+    /// Each of them in so many chunks
+    #[arg(long, default_value_t = 20)]
+    parts: u64,
+    /// And in chunks of this size
     #[arg(long, default_value = "8MiB", value_parser = parse_bytes)]
     chunk_size: u64,
     #[command(flatten)]
@@ -67,9 +71,11 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     println!("| {PARTS} bytes, before a store in memory | {PARTS} | {} |", millis(took));
     let store: Arc<dyn Store> = Arc::new(FileStore::open(&folder.path().join("data"), clock.clone())?);
     let files = engine(&ledger, store.clone(), &clock);
-    for &bytes in &arguments.sizes {
-        let took = merge(&files, &*store, &*clock, bytes, arguments.chunk_size).await?;
-        println!("| {bytes} bytes, into a folder | {} | {} |", bytes.div_ceil(arguments.chunk_size), millis(took));
+    let by_count = arguments.sizes.iter().map(|&bytes| (bytes, bytes.div_ceil(arguments.parts.max(1))));
+    let by_size = arguments.sizes.iter().map(|&bytes| (bytes, arguments.chunk_size));
+    for (bytes, chunk_bytes) in by_count.chain(by_size) {
+        let took = merge(&files, &*store, &*clock, bytes, chunk_bytes).await?;
+        println!("| {bytes} bytes, into a folder | {} | {} |", bytes.div_ceil(chunk_bytes), millis(took));
     }
     memory.drain().await;
     files.drain().await;
@@ -108,7 +114,7 @@ async fn merge(
     let content = Bytes::from(vec![b'a'; usize::try_from(chunk_bytes)?]);
     let mut times = Vec::new();
     for nth in 0..RUNS {
-        let file_id = FileId::parse(&format!("{bytes}-{nth}"))?;
+        let file_id = FileId::parse(&format!("{bytes}-{chunk_bytes}-{nth}"))?;
         let wanted = CreateUpload {
             file_id: Some(file_id.clone()),
             file_name: "a".to_owned(),

@@ -111,6 +111,11 @@ fn retry_after(refusal: &Refusal) -> Option<u64> {
     if let Refusal::RateLimited { wait, .. } = refusal {
         return Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
     }
+    // A store mostly fails one request and serves the next. Of one that fails them
+    // all, clients learn to wait longer by themselves.
+    if matches!(refusal, Refusal::StoreUnavailable { .. }) {
+        return Some(1);
+    }
     match status(refusal) {
         StatusCode::SERVICE_UNAVAILABLE => Some(2),
         StatusCode::TOO_MANY_REQUESTS => Some(10),

@@ -18,11 +18,11 @@ export function isRetryable(error) {
   return error instanceof Refused && (LATER.has(error.status) || AGAIN.has(error.code));
 }
 
-/** Milliseconds to wait: what the server asks for, else doubling, with jitter either way. */
+/** Milliseconds to wait: doubling, and no less than the server asks for, with jitter either way. */
 export function delayMs(error, attempt, random = Math.random) {
   const doubling = Math.min(DELAY_MS * 2 ** attempt, DELAY_MS_MAX) * (0.5 + random() / 2);
   const asked = error instanceof Refused ? error.retryAfterMs : null;
-  return asked === null ? doubling : asked + random() * 250;
+  return asked === null ? doubling : Math.max(doubling, asked + random() * 250);
 }
 
 /** Sleeps; comes back early when the browser goes online, and throws when aborted. */

@@ -41,6 +41,13 @@ await run(async ({ page, context, url, folder }) => {
   check('and the file arrived', (await downloaded(url, fileId)) === busy.sha256);
   await page.unroute('**/chunks');
 
+  // Away for longer: it does not use up its attempts at the pace of a short Retry-After.
+  const delays = await page.evaluate(async () => {
+    const [{ delayMs }, { Refused }] = [await import('/page/retry.js'), await import('/page/gateway.js')];
+    return [0, 1, 4, 20].map((attempt) => delayMs(new Refused(503, {}, 1000), attempt, () => 0));
+  });
+  check('and waits longer each time, never less than it is asked to', `${delays}` === '1000,1000,4000,15000', delays);
+
   // No network for a while.
   const far = await randomFile(folder, 'far.bin', 30 * MB);
   await throttle(context, page, 10 * MB);
