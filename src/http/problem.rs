@@ -108,18 +108,14 @@ pub const fn status(refusal: &Refusal) -> StatusCode {
 
 /// Seconds after which the same request may succeed.
 fn retry_after(refusal: &Refusal) -> Option<u64> {
-    if let Refusal::RateLimited { wait, .. } = refusal {
-        return Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-    }
-    // A store mostly fails one request and serves the next. Of one that fails them
-    // all, clients learn to wait longer by themselves.
-    if matches!(refusal, Refusal::StoreUnavailable { .. }) {
-        return Some(1);
-    }
-    match status(refusal) {
-        StatusCode::SERVICE_UNAVAILABLE => Some(2),
-        StatusCode::TOO_MANY_REQUESTS => Some(10),
-        StatusCode::INSUFFICIENT_STORAGE => Some(30),
+    match (status(refusal), refusal) {
+        (_, Refusal::RateLimited { wait, .. }) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+        // A store mostly fails one request and serves the next. Of one that fails
+        // them all, clients learn to wait longer by themselves.
+        (_, Refusal::StoreUnavailable { .. }) => Some(1),
+        (StatusCode::SERVICE_UNAVAILABLE, _) => Some(2),
+        (StatusCode::TOO_MANY_REQUESTS, _) => Some(10),
+        (StatusCode::INSUFFICIENT_STORAGE, _) => Some(30),
         _ => None,
     }
 }

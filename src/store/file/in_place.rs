@@ -12,9 +12,10 @@ use rustix::io::Errno;
 
 use crate::domain::checksum::Crc64Stream;
 use crate::domain::{Crc64, Part, PartNumber};
+use crate::store::file::cursor::Cursor;
 use crate::store::file::fault::{self, on, on_upload};
 use crate::store::file::folder::Folder;
-use crate::store::file::intake::{Progress, Sink};
+use crate::store::file::intake::Sink;
 use crate::store::file::layout::{self, DATA, InPlace, RECORD_BYTES};
 use crate::store::file::object;
 use crate::store::file::record::{Boot, Record};
@@ -43,7 +44,7 @@ pub(super) struct PartSink {
     /// The call's own descriptor: a sync that fails is reported once to each,
     /// and so to every call whose bytes it lost.
     file: Option<File>,
-    progress: Progress,
+    cursor: Cursor,
     bytes: u64,
     record_at: u64,
 }
@@ -59,16 +60,9 @@ impl PartSink {
     ) -> Result<Self, StoreError> {
         let place = layout.place_of(writer.number()).zip(layout.record_at(writer.number()));
         match place {
-            Some(((offset, planned), record_at)) if planned == bytes => Ok(Self {
-                writer,
-                uploads,
-                layout,
-                boot,
-                file: None,
-                progress: Progress::from(offset),
-                bytes,
-                record_at,
-            }),
+            Some(((offset, planned), record_at)) if planned == bytes => {
+                Ok(Self { writer, uploads, layout, boot, file: None, cursor: Cursor::from(offset), bytes, record_at })
+            }
             Some(_) | None => Err(fault::refused(
                 Self::OPERATION,
                 "PartNotInPlan",
@@ -113,7 +107,7 @@ impl Sink for PartSink {
                 (self.open()?, ours)
             }
         };
-        self.progress.write(&file, frames).map_err(on(Self::OPERATION, WHAT))?;
+        self.cursor.write(&file, frames).map_err(on(Self::OPERATION, WHAT))?;
         self.file = Some(file);
         Ok(())
     }
@@ -122,7 +116,7 @@ impl Sink for PartSink {
         let _open = self.writer.session().write(Self::OPERATION)?;
         let _ours = self.writer.hold(Self::OPERATION)?;
         let Some(file) = &self.file else { return Err(StoreError::Body) };
-        let crc64 = self.progress.crc64();
+        let crc64 = self.cursor.crc64();
         let record = Record { number: self.writer.number(), bytes: self.bytes, crc64, boot: self.boot };
         let durable = file.write_all_at(&record.encode(), self.record_at).and_then(|()| Ok(fdatasync(file)?));
         if let Err(error) = durable {

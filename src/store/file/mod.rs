@@ -7,6 +7,7 @@
 //! their keys say, everything else has a name of our own, and no symbolic
 //! link is followed.
 
+mod cursor;
 mod fault;
 mod folder;
 #[cfg(fuzzing)]

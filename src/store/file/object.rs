@@ -18,9 +18,10 @@ use tokio::task::spawn_blocking;
 
 use crate::domain::{Crc64, ObjectKey};
 use crate::share::Share;
+use crate::store::file::cursor::Cursor;
 use crate::store::file::fault::{self, on};
 use crate::store::file::folder::Folder;
-use crate::store::file::intake::{Progress, Sink};
+use crate::store::file::intake::Sink;
 use crate::store::file::layout::{self, OWN};
 use crate::store::file::places::{Named, Places};
 use crate::store::file::workshop::{Unfinished, Workshop};
@@ -176,7 +177,7 @@ pub(super) struct ObjectSink {
     key: ObjectKey,
     content_type: Option<String>,
     file: Option<New>,
-    progress: Progress,
+    cursor: Cursor,
 }
 
 enum New {
@@ -197,7 +198,7 @@ impl New {
 impl ObjectSink {
     /// Under this key.
     pub(super) fn new((places, work): (Arc<Places>, Workshop), key: ObjectKey, content_type: Option<String>) -> Self {
-        Self { places, work, key, content_type, file: None, progress: Progress::from(0) }
+        Self { places, work, key, content_type, file: None, cursor: Cursor::from(0) }
     }
 
     fn create(&self) -> io::Result<New> {
@@ -240,7 +241,7 @@ impl Sink for ObjectSink {
             Some(file) => file,
             None => self.create().map_err(on(Self::OPERATION, WHAT))?,
         };
-        self.progress.write(file.file(), frames).map_err(on(Self::OPERATION, WHAT))?;
+        self.cursor.write(file.file(), frames).map_err(on(Self::OPERATION, WHAT))?;
         self.file = Some(file);
         Ok(())
     }
@@ -248,7 +249,7 @@ impl Sink for ObjectSink {
     fn finish(mut self) -> Result<StoredObject, StoreError> {
         let Some(file) = self.file.take() else { return Err(StoreError::Body) };
         let steps = || {
-            let object = describe(file.file(), self.progress.crc64(), self.content_type.as_deref())?;
+            let object = describe(file.file(), self.cursor.crc64(), self.content_type.as_deref())?;
             file.file().sync_all()?;
             self.name_it(file)?;
             Ok::<_, io::Error>(object)

@@ -12,9 +12,10 @@ use rustix::fs::{copy_file_range, fdatasync};
 use rustix::io::Errno;
 
 use crate::domain::{Crc64, Part, PartNumber};
+use crate::store::file::cursor::Cursor;
 use crate::store::file::fault::{on, on_upload};
 use crate::store::file::folder::Folder;
-use crate::store::file::intake::{Progress, Sink};
+use crate::store::file::intake::Sink;
 use crate::store::file::layout::{RECORD_BYTES, part_name, part_of_name};
 use crate::store::file::object;
 use crate::store::file::record::{Boot, Record};
@@ -32,7 +33,7 @@ pub(super) struct PartSink {
     work: Workshop,
     boot: Boot,
     file: Option<Unfinished>,
-    progress: Progress,
+    cursor: Cursor,
 }
 
 impl PartSink {
@@ -43,7 +44,7 @@ impl PartSink {
         (uploads, work): (Arc<Folder>, Workshop),
         boot: Boot,
     ) -> Self {
-        Self { session, number, uploads, work, boot, file: None, progress: Progress::from(0) }
+        Self { session, number, uploads, work, boot, file: None, cursor: Cursor::from(0) }
     }
 }
 
@@ -59,14 +60,14 @@ impl Sink for PartSink {
             Some(file) => file,
             None => self.work.file().map_err(on(Self::OPERATION, WHAT))?,
         };
-        self.progress.write(file.file(), frames).map_err(on(Self::OPERATION, WHAT))?;
+        self.cursor.write(file.file(), frames).map_err(on(Self::OPERATION, WHAT))?;
         self.file = Some(file);
         Ok(())
     }
 
     fn finish(self) -> Result<StoredPart, StoreError> {
         let Some(file) = self.file else { return Err(StoreError::Body) };
-        let (crc64, bytes) = (self.progress.crc64(), self.progress.next());
+        let (crc64, bytes) = (self.cursor.crc64(), self.cursor.next());
         let record = Record { number: self.number, bytes, crc64, boot: self.boot };
         let durable = file.file().write_all_at(&record.encode(), bytes);
         durable.and_then(|()| Ok(fdatasync(file.file())?)).map_err(on(Self::OPERATION, WHAT))?;
