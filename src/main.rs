@@ -118,9 +118,15 @@ fn start_log(loaded: Loaded) -> Result<Config, AppError> {
     Ok(loaded.config)
 }
 
+/// Threads for what blocks: a folder's disk, names to be resolved, secrets in
+/// files. A disk gains nothing from more calls at once, and tokio's 512 were
+/// started whenever many chunks and merges had work for it in one moment.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 fn run<T>(command: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|e| AppError::Failed(format!("no threads could be started: {e}")))?;
     runtime.block_on(command)

@@ -19,8 +19,9 @@ use crate::store::{Body, BodyBroken, StoreError};
 pub(super) const BATCH_BYTES: RangeInclusive<usize> = 128 << 10..=512 << 10;
 /// … or this many frames.
 const BATCH_FRAMES: usize = 256;
-/// What larger batches share; of each there are two, one being written.
-pub(super) const BATCHES_BYTES: usize = 4 << 20;
+/// What larger batches share: enough for four bodies. More of them are bound by
+/// the disk, not by our threads. Of each there are two, one being written.
+pub(super) const BATCHES_BYTES: usize = 4 * (384 << 10);
 
 /// Where a body goes. Both calls block.
 pub(super) trait Sink: Send + 'static {
