@@ -54,7 +54,8 @@ async fn memory_does_not_grow_with_chunks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_does_not_grow_on_the_local_folder() {
     let peak = sixty_four(On::FileAndSqlite, 8 * MIB).await;
-    assert!(peak < 128 * MIB, "{} MiB", peak / MIB);
+    // As the tests are built; the released program takes 57.
+    assert!(peak < 96 * MIB, "{} MiB", peak / MIB);
 }
 
 /// 1 Mbit/s for more than a minute, where every deadline of the store is two

@@ -153,6 +153,14 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "this test runs as root (sudo): {command:?}: {said}");
 }
 
+/// How many threads of a process have this name.
+pub(crate) fn threads(process: u32, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
+    // One may end meanwhile.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.expect("a thread").path().join("comm")).ok());
+    names.filter(|found| found.trim_end() == name).count()
+}
+
 /// System calls of a running process that fail, until this is dropped.
 pub(crate) struct Failing {
     tracer: Child,
@@ -190,11 +198,11 @@ impl Failing {
         panic!("{command:?} does not attach");
     }
 
-    /// The calls that failed, one line each.
+    /// The calls that failed, or were held up, one line each.
     pub(crate) fn struck(&self) -> Vec<String> {
         joined(&fs::read_to_string(self.log.path().join("calls")).unwrap_or_default())
             .into_iter()
-            .filter(|call| call.contains("INJECTED"))
+            .filter(|call| call.contains("INJECTED") || call.contains("DELAYED"))
             .collect()
     }
 }

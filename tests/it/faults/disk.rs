@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use super::stand::{Database, RawPut, Stand, has_received, is_retryable, is_whole
 use crate::bad_config::Start;
 use crate::forms;
 use crate::harness::{Answer, Gateway, KIB, MIB, On, content};
-use crate::machine::{Failing, SmallDisk};
+use crate::machine::{Failing, SmallDisk, threads};
 use crate::oss_proxy::Operation;
 
 /// A refusal that only space can mend.
@@ -236,4 +237,32 @@ async fn fault_36_a_damaged_database_is_not_opened() {
     std::fs::write(&file, whole).expect("written");
     gateway.boot().await;
     has_received(&gateway, "a", &(0..200).collect::<Vec<_>>(), &[[200, 299]]).await;
+}
+
+/// More chunks than there are threads for the disk, and a disk that takes its
+/// time: they wait for one another, and each is there in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_chunks_on_a_slow_disk_share_few_threads() {
+    const CHUNKS: usize = 200;
+    let gateway = Arc::new(Gateway::start(On::FileAndSqlite).await);
+    let bytes = content(256 * KIB, 38);
+    for n in 0..CHUNKS {
+        gateway.create(&format!("s{n}"), bytes.len(), bytes.len()).await;
+    }
+    let slow = Failing::inject(gateway.pid(), "fdatasync", "delay_exit=500ms", None);
+    let puts = (0..CHUNKS).map(|n| {
+        let (gateway, bytes) = (gateway.clone(), bytes.clone());
+        async move { gateway.put(&format!("s{n}"), 0, &bytes).await }
+    });
+    for answer in puts.collect::<tokio::task::JoinSet<_>>().join_all().await {
+        assert_eq!((answer.status.as_u16(), &answer.json["complete"]), (200, &true.into()), "{answer:?}");
+    }
+    let waited = slow.struck().len();
+    assert!(waited >= CHUNKS, "each waits for its own sync: {waited}");
+    // Idle ones stay for ten seconds.
+    let threads = threads(gateway.pid(), "tokio-rt-worker");
+    let workers = std::thread::available_parallelism().expect("a number").get();
+    assert!((32..=64 + workers).contains(&threads), "{threads}");
+    drop(slow);
+    is_whole(&gateway, "s0", &bytes).await;
 }
