@@ -18,6 +18,11 @@ const FAILED: u8 = 1;
 /// Bad configuration or usage.
 const MISUSED: u8 = 2;
 
+/// Threads for what blocks: a folder's disk, names to be resolved, secrets in
+/// files. A disk gains nothing from more calls at once, and of tokio's 512
+/// hundreds were started when chunks and merges had work for it in one moment.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 /// What commands that serve nobody are asked: where the listeners would be
 /// does not matter to them.
 const NOBODY_SERVED: Strictness = Strictness { insecure_no_auth: true, bootstrap_key: false, opens_store: false };
@@ -117,11 +122,6 @@ fn start_log(loaded: Loaded) -> Result<Config, AppError> {
     }
     Ok(loaded.config)
 }
-
-/// Threads for what blocks: a folder's disk, names to be resolved, secrets in
-/// files. A disk gains nothing from more calls at once, and tokio's 512 were
-/// started whenever many chunks and merges had work for it in one moment.
-const BLOCKING_THREADS_MAX: usize = 64;
 
 fn run<T>(command: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

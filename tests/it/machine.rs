@@ -21,12 +21,7 @@ fn pid_of(process: u32) -> Pid {
 pub(crate) async fn stop(pid: u32) {
     signal(pid, Signal::STOP);
     let stands = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
-    let all_stand = || {
-        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
-        let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok());
-        stats.into_iter().all(stands)
-    };
-    while !all_stand() {
+    while !of_threads(pid, "stat").all(stands) {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
 }
@@ -50,6 +45,17 @@ fn status_bytes(pid: u32, name: &str) -> usize {
     let line = status.lines().find(|line| line.starts_with(name)).expect("a size");
     let kib: usize = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
     kib * 1024
+}
+
+/// How many threads of a process have this name.
+pub(crate) fn threads_named(name: &str, pid: u32) -> usize {
+    of_threads(pid, "comm").filter(|found| found.trim_end() == name).count()
+}
+
+/// What the kernel says of each thread of a process; one may end meanwhile.
+fn of_threads(pid: u32, what: &str) -> impl Iterator<Item = String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    threads.filter_map(move |thread| fs::read_to_string(thread.ok()?.path().join(what)).ok())
 }
 
 /// A process that stands still: SIGSTOP, and SIGCONT when this is dropped.
@@ -151,14 +157,6 @@ fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "this test runs as root (sudo): {command:?}: {said}");
-}
-
-/// How many threads of a process have this name.
-pub(crate) fn threads(process: u32, name: &str) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a process");
-    // One may end meanwhile.
-    let names = tasks.filter_map(|task| fs::read_to_string(task.expect("a thread").path().join("comm")).ok());
-    names.filter(|found| found.trim_end() == name).count()
 }
 
 /// System calls of a running process that fail, until this is dropped.

@@ -21,7 +21,7 @@ pub(super) const BATCH_BYTES: RangeInclusive<usize> = 128 << 10..=512 << 10;
 const BATCH_FRAMES: usize = 256;
 /// What larger batches share: enough for four bodies. More of them are bound by
 /// the disk, not by our threads. Of each there are two, one being written.
-pub(super) const BATCHES_BYTES: usize = 4 * (384 << 10);
+pub(super) const BATCHES_BYTES: usize = 4 * (*BATCH_BYTES.end() - *BATCH_BYTES.start());
 
 /// Where a body goes. Both calls block.
 pub(super) trait Sink: Send + 'static {

@@ -1,4 +1,4 @@
-//! The gateway's own disk: full, failing, damaged.
+//! The gateway's own disk: full, failing, slow, damaged.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::stand::{Database, RawPut, Stand, has_received, is_retryable, is_whole
 use crate::bad_config::Start;
 use crate::forms;
 use crate::harness::{Answer, Gateway, KIB, MIB, On, content};
-use crate::machine::{Failing, SmallDisk, threads};
+use crate::machine::{Failing, SmallDisk, threads_named};
 use crate::oss_proxy::Operation;
 
 /// A refusal that only space can mend.
@@ -260,7 +260,7 @@ async fn many_chunks_on_a_slow_disk_share_few_threads() {
     let waited = slow.struck().len();
     assert!(waited >= CHUNKS, "each waits for its own sync: {waited}");
     // Idle ones stay for ten seconds.
-    let threads = threads(gateway.pid(), "tokio-rt-worker");
+    let threads = threads_named("tokio-rt-worker", gateway.pid());
     let workers = std::thread::available_parallelism().expect("a number").get();
     assert!((32..=64 + workers).contains(&threads), "{threads}");
     drop(slow);
